@@ -4,16 +4,20 @@
 //!
 //! The rules of each call stand in the WIT file; here only what Rust adds.
 
+#![forbid(unsafe_code)]
+
+mod ability;
 mod config;
 mod op;
+mod outcome;
 
+pub use ability::{Event, UnmapLimits};
 pub use config::{ConfigError, Description, DeviceConfig, DeviceInfo, StoreInfo};
 pub use op::{
     BufferId, MAX_OPS, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, OpError, OpFailure, OpFlags, OpKind,
     OpsResult, StoreId,
 };
-
-use lunbox_scsi::Sense;
+pub use outcome::{Outcome, Status};
 
 /// Version of the contract that this crate describes.
 pub const CONTRACT_VERSION: &str = "0.1.0";
@@ -59,36 +63,6 @@ pub struct CdbCommand<'a> {
     pub data_out: u32,
     /// Bytes of buffer 0 to be filled for the initiator.
     pub data_in: u32,
-}
-
-/// SCSI status of a command that ends without sense data (SAM-5 5.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// 00h.
-    Good,
-    /// 08h: the initiator tries again.
-    Busy,
-    /// 18h.
-    ReservationConflict,
-    /// 28h.
-    TaskSetFull,
-    /// 40h.
-    TaskAborted,
-}
-
-/// What happens next with a command. Every outcome but `More` is the handler's last word on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The command ends with this status.
-    Done(Status),
-    /// The command ends with CHECK CONDITION.
-    Check(Sense),
-    /// One last operation; the host turns its result into the status.
-    Io(Op),
-    /// These operations (1 to [`MAX_OPS`]), then one `resume`.
-    More(Vec<Op>),
-    /// Only from a CDB handler's `submit`: the host's generic layer takes over.
-    NotHandled,
 }
 
 /// Access to the buffers of commands in progress; the handler's only way to bytes.

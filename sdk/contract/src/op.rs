@@ -67,6 +67,79 @@ pub struct Op {
     pub flags: OpFlags,
 }
 
+impl Op {
+    const fn new(kind: OpKind, store: StoreId, store_offset: u64, length: u64) -> Self {
+        Self {
+            kind,
+            store,
+            store_offset,
+            buffer: BufferId::DATA,
+            buffer_offset: 0,
+            length,
+            flags: OpFlags { barrier: false, zero_at_eof: false, durable: false },
+        }
+    }
+
+    /// Reads `length` bytes at `store_offset` into the command's own buffer from its byte 0 on.
+    #[must_use]
+    pub const fn read(store: StoreId, store_offset: u64, length: u64) -> Self {
+        Self::new(OpKind::Read, store, store_offset, length)
+    }
+
+    /// Writes `length` bytes of the command's own buffer, from its byte 0 on, to `store_offset`.
+    #[must_use]
+    pub const fn write(store: StoreId, store_offset: u64, length: u64) -> Self {
+        Self::new(OpKind::Write, store, store_offset, length)
+    }
+
+    /// Makes all earlier completed writes to `store` durable.
+    #[must_use]
+    pub const fn flush(store: StoreId) -> Self {
+        Self::new(OpKind::Flush, store, 0, 0)
+    }
+
+    /// Gives up the contents of `length` bytes at `store_offset`.
+    #[must_use]
+    pub const fn discard(store: StoreId, store_offset: u64, length: u64) -> Self {
+        Self::new(OpKind::Discard, store, store_offset, length)
+    }
+
+    /// Makes `length` bytes at `store_offset` read as zeros.
+    #[must_use]
+    pub const fn write_zeroes(store: StoreId, store_offset: u64, length: u64) -> Self {
+        Self::new(OpKind::WriteZeroes, store, store_offset, length)
+    }
+
+    /// The same with another place for the bytes: `buffer` from byte `buffer_offset` on.
+    #[must_use]
+    pub const fn in_buffer(mut self, buffer: BufferId, buffer_offset: u32) -> Self {
+        self.buffer = buffer;
+        self.buffer_offset = buffer_offset;
+        self
+    }
+
+    /// The same as a barrier ([`OpFlags::barrier`]).
+    #[must_use]
+    pub const fn barrier(mut self) -> Self {
+        self.flags.barrier = true;
+        self
+    }
+
+    /// The same, zero-filled beyond the end of the store ([`OpFlags::zero_at_eof`]); for reads.
+    #[must_use]
+    pub const fn zero_at_eof(mut self) -> Self {
+        self.flags.zero_at_eof = true;
+        self
+    }
+
+    /// The same, durable when it ends if `durable` is set ([`OpFlags::durable`]); for writes, discards and zeroes.
+    #[must_use]
+    pub const fn durable(mut self, durable: bool) -> Self {
+        self.flags.durable = durable;
+        self
+    }
+}
+
 /// Why an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpError {

@@ -1,0 +1,219 @@
+//! The control channel of a device: messages in, events out.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use lunbox_scsi::Bytes;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::run::DeviceLoop;
+use crate::settings::{DeviceParts, Identity, StartError};
+use crate::status::{Counters, Health, Status};
+
+/// What a device tells whoever started it. Delivered on the device's thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An INQUIRY waits for [`DeviceHandle::set_identity`].
+    IdentityWanted,
+    /// The handler failed; it is being rebuilt.
+    HandlerFailed(String),
+    /// The handler serves again.
+    HandlerServes,
+    /// The ring is broken or gone; the loop has ended and the device must be removed or started anew.
+    Ended(String),
+}
+
+/// Why a size was not taken over. The old size stays in force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResizeError {
+    /// Not a size for this device.
+    #[error("{0}")]
+    Invalid(String),
+    /// The handler can not or will not.
+    #[error("handler refuses the new size: {0}")]
+    Refused(String),
+    /// The loop has ended.
+    #[error("the device has stopped")]
+    Stopped,
+    /// Commands did not end in time.
+    #[error("commands in progress did not end in time; try again")]
+    TimedOut,
+}
+
+/// Why a device did not stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StopError {
+    /// A store keeps operations that can not be cancelled; the thread ends when they do.
+    #[error("{0} store operations have not ended in time; their buffers stay reserved until they do")]
+    StoreBusy(u64),
+    /// The loop panicked: a defect of the host.
+    #[error("the device's thread failed")]
+    Panicked,
+}
+
+pub(crate) enum Control {
+    Identity(Identity),
+    Resize(Bytes, ResizeClaim, Sender<Result<(), ResizeError>>),
+    Stop,
+}
+
+/// Decides between the loop that takes a size over and the asker who runs out of patience: one of them is first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ResizeClaim(Arc<AtomicBool>);
+
+impl ResizeClaim {
+    /// True for whoever comes first.
+    pub(crate) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// The receiving end, owned by the loop.
+pub(crate) struct Inbox {
+    pub(crate) messages: Receiver<Control>,
+    wake: Arc<EventFd>,
+}
+
+impl Inbox {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    pub(crate) fn acknowledge(&self) {
+        // EAGAIN means that nothing had been sent: the messages are looked at either way.
+        let _ = self.wake.read();
+    }
+}
+
+/// A running device. Dropping it without [`DeviceHandle::stop`] tells the loop to end and does not wait.
+pub struct DeviceHandle {
+    name: String,
+    messages: Sender<Control>,
+    wake: Arc<EventFd>,
+    counters: Arc<Counters>,
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts a device and returns when its handler is configured and the loop takes commands.
+///
+/// # Errors
+/// See [`StartError`]; the ring's and the stores' descriptors are closed.
+pub fn spawn(parts: DeviceParts) -> Result<DeviceHandle, StartError> {
+    let wake = Arc::new(
+        EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(std::io::Error::from)?,
+    );
+    let (messages, inbox) = channel();
+    let (started, start) = channel();
+    let (end, ended) = channel();
+    let counters = Arc::new(Counters::default());
+    let name = parts.name.clone();
+    let inbox = Inbox { messages: inbox, wake: Arc::clone(&wake) };
+    let thread = {
+        let counters = Arc::clone(&counters);
+        // Linux keeps 15 characters of a thread's name.
+        let label: String = format!("lun-{name}").chars().take(15).collect();
+        std::thread::Builder::new().name(label).spawn(move || {
+            match DeviceLoop::new(parts, inbox, Arc::clone(&counters)) {
+                Ok(device) => {
+                    let _ = started.send(Ok(()));
+                    device.run();
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+            counters.set_health(Health::Stopped);
+            let _ = end.send(());
+        })?
+    };
+    match start.recv() {
+        Ok(Ok(())) => Ok(DeviceHandle { name, messages, wake, counters, ended, thread: Some(thread) }),
+        Ok(Err(error)) => {
+            let _ = thread.join();
+            Err(error)
+        }
+        Err(_) => {
+            let _ = thread.join();
+            Err(StartError::Thread(std::io::Error::other("the device's thread failed while starting")))
+        }
+    }
+}
+
+impl DeviceHandle {
+    /// The device's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A snapshot of the counters; never blocks.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.counters.snapshot()
+    }
+
+    /// Answers [`Event::IdentityWanted`]; never blocks.
+    pub fn set_identity(&self, identity: Identity) {
+        self.send(Control::Identity(identity));
+    }
+
+    /// Changes the size of the LUN: waits until the commands in progress have ended, asks the handler, and tells
+    /// initiators by one unit attention (6/2A/09). Blocks for at most `patience`.
+    ///
+    /// # Errors
+    /// See [`ResizeError`].
+    pub fn resize(&self, size: Bytes, patience: Duration) -> Result<(), ResizeError> {
+        let (reply, answer) = channel();
+        let claim = ResizeClaim::default();
+        self.send(Control::Resize(size, claim.clone(), reply));
+        match answer.recv_timeout(patience) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) if claim.take() => Err(ResizeError::TimedOut),
+            // The loop was first: the handler is being asked, within its own deadline.
+            Err(RecvTimeoutError::Timeout) => answer.recv().unwrap_or(Err(ResizeError::Stopped)),
+            Err(RecvTimeoutError::Disconnected) => Err(ResizeError::Stopped),
+        }
+    }
+
+    /// Serves what is in the ring, flushes, and ends the loop. After `patience` the commands in progress are
+    /// cancelled; what can not be cancelled is left to end by itself. Blocks for at most about twice `patience`.
+    ///
+    /// # Errors
+    /// See [`StopError`].
+    pub fn stop(mut self, patience: Duration) -> Result<(), StopError> {
+        self.send(Control::Stop);
+        if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(device = self.name, "commands have not ended in time: cancelling them");
+            self.send(Control::Stop);
+            if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                return Err(StopError::StoreBusy(self.counters.in_flight.get()));
+            }
+        }
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Err(_)) => Err(StopError::Panicked),
+            _ => Ok(()),
+        }
+    }
+
+    fn send(&self, message: Control) {
+        // A loop that has ended takes no messages; `status` says so.
+        if self.messages.send(message).is_ok() {
+            // The counter of an eventfd that nobody reads overflows after 2^64 writes.
+            let _ = self.wake.write(1);
+        }
+    }
+}
+
+impl Drop for DeviceHandle {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.send(Control::Stop);
+            self.send(Control::Stop);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What the host itself knows of the LUN: its size, its names, and everything that SPC and SBC ask of any disk.
+//! Says for each CDB whether it is answered here or asked of the handler.
+
+use lunbox_contract::{BlockKind, DeviceInfo};
+use lunbox_memory::Extent;
+use lunbox_scsi::{
+    Blocks, Bytes, Command, Geometry, Identity as Names, Lba, LogicalUnit, Sense, decode, parameter_data,
+};
+
+use crate::settings::{Identity, Settings, StartError};
+use crate::table::Direction;
+
+/// What is to be done with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// It ends at once.
+    Good,
+    /// It ends at once, with sense data.
+    Check(Sense),
+    /// The first `length` bytes of the answer buffer are its data.
+    Answer { length: usize },
+    /// It can not be answered before the supervisor said who the LUN is.
+    Identity,
+    /// The handler decides.
+    Block {
+        kind: BlockKind,
+        fua: bool,
+        /// Bytes.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        direction: Direction,
+        /// The buffer is as long as the transfer.
+        exact: bool,
+        /// GOOD is answered before it is done.
+        immediate: bool,
+    },
+}
+
+/// The host's view of the LUN.
+pub(crate) struct Disk {
+    unit: LogicalUnit,
+    /// VPD pages 80h and 83h may be answered.
+    identified: bool,
+    read_only: bool,
+    /// The capacity has changed and no command has reported it yet (6/2A/09). One for the device, since the ring
+    /// does not say which initiator a command came from.
+    capacity_changed: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(settings: &Settings, info: &DeviceInfo) -> Result<Self, StartError> {
+        let wrong = |problem: String| StartError::Setting { field: "dev_size", problem };
+        let geometry =
+            Geometry::new(Bytes(info.size), settings.block_size).map_err(|error| wrong(error.to_string()))?;
+        let mut unit = LogicalUnit::new(Names::tcmu(""), geometry);
+        unit.characteristics.write_cache = info.write_cache;
+        unit.characteristics.solid_state = info.solid_state;
+        unit.characteristics.write_protected = settings.read_only;
+        unit.characteristics.dpo_fua = true;
+        unit.characteristics.max_transfer = settings.max_transfer;
+        unit.characteristics.optimal_transfer = settings.max_transfer;
+        Ok(Self { unit, identified: false, read_only: settings.read_only, capacity_changed: false })
+    }
+
+    pub(crate) fn size(&self) -> Bytes {
+        self.unit.geometry.size()
+    }
+
+    pub(crate) fn block_size(&self) -> u32 {
+        self.unit.geometry.block_size().get()
+    }
+
+    pub(crate) fn write_cache(&self) -> bool {
+        self.unit.characteristics.write_cache
+    }
+
+    /// Whether the LUN could have this size.
+    pub(crate) fn check_size(&self, size: Bytes) -> Result<(), String> {
+        Geometry::new(size, self.unit.geometry.block_size()).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Takes a size over and remembers to tell initiators.
+    pub(crate) fn set_size(&mut self, size: Bytes) {
+        if let Ok(geometry) = Geometry::new(size, self.unit.geometry.block_size()) {
+            self.unit.geometry = geometry;
+            self.capacity_changed = true;
+        }
+    }
+
+    pub(crate) fn set_identity(&mut self, identity: Identity) {
+        self.unit.identity = Names::tcmu(&identity.serial);
+        self.identified = true;
+    }
+
+    /// The names may change; the next INQUIRY asks again.
+    pub(crate) const fn forget_identity(&mut self) {
+        self.identified = false;
+    }
+
+    /// Decides what a CDB means; parameter data goes into `answer`.
+    pub(crate) fn classify(&mut self, cdb: &[u8], data: &[Extent], answer: &mut Vec<u8>) -> Job {
+        let command = match decode(cdb) {
+            Ok(command) => command,
+            Err(sense) => return Job::Check(sense),
+        };
+        // SPC-5 5.11: INQUIRY and REPORT LUNS leave a unit attention alone, REQUEST SENSE reports it as data.
+        if self.capacity_changed && !matches!(command, Command::Inquiry { .. } | Command::RequestSense { .. })
+        {
+            self.capacity_changed = false;
+            return Job::Check(Sense::CAPACITY_CHANGED);
+        }
+        match command {
+            Command::Read { lba, blocks, fua, .. } => self.transfer(BlockKind::Read, lba, blocks, fua, data),
+            Command::Write { lba, blocks, fua, .. } => {
+                if self.read_only {
+                    return Job::Check(Sense::WRITE_PROTECTED);
+                }
+                self.transfer(BlockKind::Write, lba, blocks, fua, data)
+            }
+            Command::SynchronizeCache { lba, blocks, immed, .. } => {
+                match self.unit.geometry.check_range(lba, blocks) {
+                    Err(sense) => Job::Check(sense),
+                    Ok(()) if !self.write_cache() => Job::Good,
+                    Ok(()) => Job::Block {
+                        kind: BlockKind::Flush,
+                        fua: false,
+                        offset: 0,
+                        length: 0,
+                        direction: Direction::None,
+                        exact: true,
+                        immediate: immed,
+                    },
+                }
+            }
+            // No power conditions, no medium to eject, and a unit that others use is not stopped by one of them.
+            Command::StartStopUnit { power_condition, start, .. } => {
+                if power_condition != 0 || !start {
+                    Job::Check(Sense::INVALID_FIELD_IN_CDB)
+                } else {
+                    Job::Good
+                }
+            }
+            Command::Inquiry { vpd: Some(0x80 | 0x83), .. } if !self.identified => Job::Identity,
+            command => self.parameters(&command, answer),
+        }
+    }
+
+    fn parameters(&mut self, command: &Command, answer: &mut Vec<u8>) -> Job {
+        answer.clear();
+        if matches!(command, Command::RequestSense { .. }) {
+            self.unit.pending_sense =
+                std::mem::take(&mut self.capacity_changed).then_some(Sense::CAPACITY_CHANGED);
+        }
+        match parameter_data(command, &self.unit, answer) {
+            Some(Ok(())) if answer.is_empty() => Job::Good,
+            Some(Ok(())) => Job::Answer { length: answer.len() },
+            Some(Err(sense)) => Job::Check(sense),
+            None => Job::Good,
+        }
+    }
+
+    fn transfer(&self, kind: BlockKind, lba: Lba, blocks: Blocks, fua: bool, data: &[Extent]) -> Job {
+        if let Err(sense) = self.unit.geometry.check_range(lba, blocks) {
+            return Job::Check(sense);
+        }
+        let size = u64::from(self.block_size());
+        // In range, so that neither product can overflow.
+        let (offset, length) = (lba.0 * size, blocks.0 * size);
+        if length == 0 {
+            return Job::Good;
+        }
+        // The fabric may offer a buffer of another length than the CDB asks for (residuals). More room is fine;
+        // with less the command can not be done.
+        let room: u64 = data.iter().map(|extent| extent.length).fold(0, u64::saturating_add);
+        if room < length {
+            return Job::Check(Sense::INTERNAL_TARGET_FAILURE);
+        }
+        let direction =
+            if kind == BlockKind::Read { Direction::ToInitiator } else { Direction::FromInitiator };
+        Job::Block { kind, fua, offset, length, direction, exact: room == length, immediate: false }
+    }
+}

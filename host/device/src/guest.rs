@@ -1,0 +1,148 @@
+//! The life of a device's handler instances: made, served by, lost, made again.
+//!
+//! A fault ends an instance. The next one is made at once as long as faults are rare; a handler that fails again
+//! and again is given growing pauses, in which its LUN answers BUSY and everybody else's CPU is left alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lunbox_contract::{DeviceConfig, DeviceInfo};
+use lunbox_engine::{Fault, Handler, HandlerFactory, Limits, SharedBuffers};
+
+use crate::settings::StartError;
+
+/// Faults in a row that are forgiven without a pause.
+const FREE_FAILURES: u32 = 3;
+/// First pause; doubles with each further fault.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// Commands that must be planned without a fault before earlier faults are forgotten.
+const FORGIVEN_AFTER: u32 = 256;
+
+/// The current instance, if there is one, and what it takes to make the next.
+pub(crate) struct Guest {
+    factory: Arc<dyn HandlerFactory>,
+    buffers: SharedBuffers,
+    limits: Limits,
+    config: DeviceConfig,
+    instance: Option<Box<dyn Handler>>,
+    failures: u32,
+    planned: u32,
+    retry_at: Option<Instant>,
+}
+
+/// What became of an attempt to make an instance.
+pub(crate) enum Rebuild {
+    /// A new instance serves.
+    Serves,
+    /// The pause is not over.
+    Wait,
+    /// It failed again; try after the pause.
+    Failed(String),
+}
+
+impl Guest {
+    /// Makes the first instance.
+    pub(crate) fn start(
+        factory: Arc<dyn HandlerFactory>,
+        buffers: SharedBuffers,
+        limits: Limits,
+        config: DeviceConfig,
+    ) -> Result<(Self, DeviceInfo), StartError> {
+        let mut guest = Self {
+            factory,
+            buffers,
+            limits,
+            config,
+            instance: None,
+            failures: 0,
+            planned: 0,
+            retry_at: None,
+        };
+        let (instance, info) = guest.make()?;
+        guest.instance = Some(instance);
+        Ok((guest, info))
+    }
+
+    fn make(&self) -> Result<(Box<dyn Handler>, DeviceInfo), StartError> {
+        let mut instance =
+            self.factory.instantiate(&self.config.name, SharedBuffers::clone(&self.buffers), &self.limits)?;
+        let info = instance.configure(&self.config)??;
+        Ok((instance, info))
+    }
+
+    /// The instance, unless it was lost.
+    pub(crate) fn instance(&mut self) -> Option<&mut (dyn Handler + 'static)> {
+        self.instance.as_deref_mut()
+    }
+
+    pub(crate) const fn serves(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// A command was planned without a fault.
+    pub(crate) fn planned(&mut self) {
+        if self.failures > 0 {
+            self.planned += 1;
+            if self.planned >= FORGIVEN_AFTER {
+                (self.failures, self.planned) = (0, 0);
+            }
+        }
+    }
+
+    /// The instance failed: it is dropped, and the pause before the next one begins.
+    pub(crate) fn lose(&mut self, now: Instant) {
+        self.instance = None;
+        self.failures = self.failures.saturating_add(1);
+        self.planned = 0;
+        self.retry_at = Some(now + self.pause());
+    }
+
+    fn pause(&self) -> Duration {
+        match self.failures.saturating_sub(FREE_FAILURES) {
+            0 => Duration::ZERO,
+            more => FIRST_PAUSE.saturating_mul(1 << (more - 1).min(16)).min(LAST_PAUSE),
+        }
+    }
+
+    /// Time until a new instance may be made; zero if now.
+    pub(crate) fn pause_left(&self, now: Instant) -> Duration {
+        self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+
+    /// Makes a new instance if the pause is over. The operations of the lost instance's commands must have ended.
+    pub(crate) fn rebuild(&mut self, now: Instant) -> Rebuild {
+        if self.pause_left(now) > Duration::ZERO {
+            return Rebuild::Wait;
+        }
+        match self.make() {
+            Ok((instance, _)) => {
+                self.instance = Some(instance);
+                self.retry_at = None;
+                Rebuild::Serves
+            }
+            Err(error) => {
+                self.lose(now);
+                Rebuild::Failed(error.to_string())
+            }
+        }
+    }
+
+    /// The size that later instances are configured with.
+    pub(crate) const fn set_size(&mut self, bytes: u64) {
+        self.config.size = bytes;
+    }
+
+    /// Asks the instance to take a new size.
+    pub(crate) fn resize(
+        &mut self,
+        bytes: u64,
+    ) -> Option<Result<Result<(), lunbox_contract::ConfigError>, Fault>> {
+        self.instance.as_mut().map(|instance| instance.resize(bytes))
+    }
+
+    pub(crate) fn can_resize(&self) -> bool {
+        self.factory.abilities().resize
+    }
+}

@@ -1,0 +1,32 @@
+//! The device loop: one thread joins a TCM-User ring, the SCSI layer, a handler and its stores for one LUN.
+//!
+//! The thread gets file descriptors and a control channel, never a path: whoever starts it opens, grants and
+//! answers its questions ([`Event`]).
+//!
+//! ```text
+//!  ring ─▶ decode ─┬▶ answered here: INQUIRY, VPD, MODE SENSE, capacity, TUR, REQUEST SENSE
+//!                  └▶ READ, WRITE, SYNCHRONIZE CACHE ─▶ handler.submit ─▶ plan ─▶ executor
+//!                                                          ▲                        │
+//!                                                          └──── resume ◀── all ended┤
+//!  ring ◀─ complete once ◀───────────────────────────────────────── final op ended ◀┘
+//! ```
+//!
+//! **The rule that must never break**: a ring entry is completed only when no store operation refers to its
+//! buffer. A command lives in a slot of the command table; the slot counts its operations, and the one function
+//! that completes commands ([`run`](mod@run)'s `finish`) is reached only at a count of zero.
+
+mod control;
+mod disk;
+mod guest;
+mod plan;
+mod ranges;
+mod run;
+mod serve;
+mod settings;
+mod status;
+mod table;
+
+pub use control::{DeviceHandle, Event, ResizeError, StopError, spawn};
+pub use ranges::{RangeTable, Window};
+pub use settings::{DeviceParts, Identity, Settings, StartError};
+pub use status::{Health, Status};

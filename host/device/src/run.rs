@@ -1,0 +1,442 @@
+//! The loop itself: what wakes it, in which order it works, how it ends.
+//!
+//! Each turn: results of operations, new ring entries, results again (memory stores answer at once), recovery,
+//! and then at most one doorbell for everything that was completed.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use lunbox_contract::{BlockCommand, BlockKind, DeviceConfig, Tag};
+use lunbox_engine::SharedBuffers;
+use lunbox_scsi::Bytes;
+use lunbox_store::{Executor, Options, RegionId, StoreIndex};
+use lunbox_tcmu::{Next, Ring, RingError};
+
+use crate::control::{Control, Event, Inbox, ResizeClaim, ResizeError};
+use crate::disk::Disk;
+use crate::guest::{Guest, Rebuild};
+use crate::ranges::RangeTable;
+use crate::settings::{DeviceParts, StartError};
+use crate::status::{Counters, Health};
+use crate::table::{Doom, SlotIndex, Stage, Table};
+
+const BELL: u32 = 0;
+const INBOX: u32 = 1;
+/// Results handled before the ring is looked at again: a handler that plans without end must not starve it.
+const RESULTS_PER_TURN: usize = 512;
+
+/// How far the end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Serve what is there, then flush.
+    Draining,
+    /// The last flush runs.
+    Flushing,
+    /// Cancel what is there.
+    Cancelling,
+}
+
+/// A ring reset was seen: nothing is taken from the ring until the operations of its commands have ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reset {
+    /// Operations ran on the data area when it was seen: what was queued meanwhile may have been overwritten.
+    pub(crate) hazard: bool,
+}
+
+struct PendingResize {
+    size: Bytes,
+    claim: ResizeClaim,
+    reply: Sender<Result<(), ResizeError>>,
+}
+
+pub(crate) struct DeviceLoop {
+    pub(crate) name: String,
+    pub(crate) ring: Ring,
+    pub(crate) executor: Executor,
+    pub(crate) region: RegionId,
+    /// By the handler's store ids.
+    pub(crate) stores: Vec<StoreIndex>,
+    pub(crate) table: Rc<RefCell<Table>>,
+    pub(crate) guest: Guest,
+    pub(crate) disk: Disk,
+    pub(crate) ranges: RangeTable,
+    /// Commands that wait for the handler or a range, oldest first.
+    pub(crate) parked: VecDeque<SlotIndex>,
+    /// Commands that wait for the device's identity.
+    pub(crate) anonymous: Vec<SlotIndex>,
+    /// Commands of lost instances whose operations have not ended.
+    pub(crate) orphans: usize,
+    pub(crate) reset: Option<Reset>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) answer: Vec<u8>,
+    pub(crate) events: Arc<dyn Fn(Event) + Send + Sync>,
+    /// Why the ring can not be used any more.
+    pub(crate) broken: Option<RingError>,
+    inbox: Inbox,
+    phase: Phase,
+    resize: Option<PendingResize>,
+}
+
+impl DeviceLoop {
+    /// Sets everything up on the device's own thread and configures the handler.
+    pub(crate) fn new(parts: DeviceParts, inbox: Inbox, counters: Arc<Counters>) -> Result<Self, StartError> {
+        let DeviceParts { name, ring, stores, options, handler, settings, events } = parts;
+        if !handler.abilities().block {
+            return Err(StartError::NoBlock(handler.description().subtype.clone()));
+        }
+        let mut executor = Executor::new(Options { backend: settings.backend, ..Options::default() })?;
+        let region = executor.register(Arc::clone(ring.map()));
+        executor.watch(ring.doorbell(), BELL)?;
+        executor.watch(inbox.fd(), INBOX)?;
+        let mut config = DeviceConfig {
+            name: name.clone(),
+            size: settings.size.0,
+            block_size: settings.block_size.get(),
+            read_only: settings.read_only,
+            max_transfer: 0,
+            stores: Vec::with_capacity(stores.len()),
+            options,
+        };
+        config.max_transfer = settings
+            .block_size
+            .bytes(settings.max_transfer)
+            .and_then(|bytes| u32::try_from(bytes.0).ok())
+            .ok_or_else(|| StartError::Setting {
+                field: "hw_max_sectors",
+                problem: format!(
+                    "{} blocks are more than 4 GiB; use a smaller number",
+                    settings.max_transfer.0
+                ),
+            })?;
+        let mut indices = Vec::with_capacity(stores.len());
+        for (store, info) in stores {
+            indices.push(executor.add(store));
+            config.stores.push(info);
+        }
+        let table = Rc::new(RefCell::new(Table::new(Arc::clone(ring.map()))));
+        let buffers: SharedBuffers = Rc::<RefCell<Table>>::clone(&table);
+        let (guest, info) = Guest::start(handler, buffers, settings.limits.clone(), config)?;
+        counters.instances.add(1);
+        counters.set_thread(nix::unistd::gettid());
+        let disk = Disk::new(&settings, &info)?;
+        Ok(Self {
+            name,
+            ring,
+            executor,
+            region,
+            stores: indices,
+            table,
+            guest,
+            disk,
+            ranges: RangeTable::default(),
+            parked: VecDeque::new(),
+            anonymous: Vec::new(),
+            orphans: 0,
+            reset: None,
+            counters,
+            answer: Vec::with_capacity(1024),
+            events,
+            broken: None,
+            inbox,
+            phase: Phase::Serving,
+            resize: None,
+        })
+    }
+
+    /// Serves until told to stop or until the ring breaks.
+    pub(crate) fn run(mut self) {
+        let ended = self.serve();
+        self.abandon_all();
+        if let Err(error) = ended {
+            tracing::error!(device = self.name, %error, "device stopped");
+            (self.events)(Event::Ended(error.to_string()));
+        }
+        // Dropping the executor awaits every operation before the ring's memory goes.
+    }
+
+    fn serve(&mut self) -> Result<(), RingError> {
+        loop {
+            self.turn()?;
+            if self.has_ended()? {
+                return Ok(());
+            }
+            let timeout = self.timeout();
+            if let Err(error) = self.executor.wait(timeout) {
+                // The executor can not go on without its ring; nothing of it is lost, but nothing can be served.
+                tracing::error!(device = self.name, %error, "waiting failed");
+                return Err(RingError::Gone(nix::errno::Errno::EIO));
+            }
+            while let Some(key) = self.executor.next_ready() {
+                match key {
+                    BELL => {
+                        self.ring.acknowledge()?;
+                    }
+                    _ => self.read_inbox(),
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), RingError> {
+        self.reap();
+        self.drain()?;
+        self.reap();
+        self.recover()?;
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        self.counters.syscalls.set(self.ring.syscalls() + self.executor.syscalls());
+        self.counters.in_flight.set(self.executor.in_flight() as u64);
+        if self.reset.is_none() { self.ring.notify() } else { Ok(()) }
+    }
+
+    /// How long the loop may sleep: not at all if the ring has work that it may take.
+    fn timeout(&self) -> Option<Duration> {
+        if self.accepts() && self.ring.head_moved() {
+            return Some(Duration::ZERO);
+        }
+        if self.guest.serves() || self.orphans > 0 {
+            return None;
+        }
+        Some(self.guest.pause_left(Instant::now()))
+    }
+
+    fn accepts(&self) -> bool {
+        self.reset.is_none()
+            && self.resize.is_none()
+            && matches!(self.phase, Phase::Serving | Phase::Draining)
+            && self.table.borrow().has_room()
+    }
+
+    fn reap(&mut self) {
+        for _ in 0..RESULTS_PER_TURN {
+            let Some(done) = self.executor.next_done() else { break };
+            self.operation_ended(done);
+        }
+    }
+
+    fn drain(&mut self) -> Result<(), RingError> {
+        while self.accepts() {
+            if self.ring.was_reset() {
+                self.begin_reset();
+                break;
+            }
+            let taken = {
+                let mut table = self.table.borrow_mut();
+                let Some(index) = table.take() else { break };
+                (index, self.ring.next(&mut table.slot(index).request))
+            };
+            let (index, next) = taken;
+            match next {
+                Ok(Some(Next::Command(outstanding))) => {
+                    {
+                        let mut table = self.table.borrow_mut();
+                        let slot = table.slot(index);
+                        slot.outstanding = Some(outstanding);
+                        slot.stage = Stage::Parked;
+                    }
+                    self.begin(index);
+                }
+                Ok(Some(Next::TaskManagement(_))) => {
+                    let ids = std::mem::take(&mut self.table.borrow_mut().slot(index).request.aborted);
+                    self.abort(&ids);
+                    let mut table = self.table.borrow_mut();
+                    table.slot(index).request.aborted = ids;
+                    table.give_back(index);
+                }
+                Ok(None) => {
+                    self.table.borrow_mut().give_back(index);
+                    break;
+                }
+                Err(error) => {
+                    self.table.borrow_mut().give_back(index);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that waits for something to end: a reset, a lost handler, parked commands, a resize.
+    fn recover(&mut self) -> Result<(), RingError> {
+        if let Some(reset) = self.reset {
+            if self.table.borrow().in_use() > 0 {
+                return Ok(());
+            }
+            self.ring.resync()?;
+            self.reset = None;
+            tracing::info!(device = self.name, "ring reset: taking entries again");
+            if reset.hazard {
+                self.refuse_queued()?;
+            }
+            return self.drain();
+        }
+        if !self.guest.serves() && self.orphans == 0 {
+            match self.guest.rebuild(Instant::now()) {
+                Rebuild::Serves => {
+                    self.counters.instances.add(1);
+                    self.counters.set_health(Health::Serving);
+                    tracing::info!(device = self.name, "handler serves again");
+                    (self.events)(Event::HandlerServes);
+                }
+                Rebuild::Wait => {}
+                Rebuild::Failed(reason) => {
+                    self.counters.faults.add(1);
+                    tracing::error!(device = self.name, reason, "handler could not be rebuilt");
+                    (self.events)(Event::HandlerFailed(reason));
+                }
+            }
+        }
+        self.retry_parked();
+        self.try_resize();
+        if self.phase == Phase::Cancelling {
+            self.cancel_all();
+        }
+        Ok(())
+    }
+
+    /// What the kernel queued while old operations still ran may have lost its data: the initiator sends it again.
+    fn refuse_queued(&mut self) -> Result<(), RingError> {
+        loop {
+            let Some(index) = self.table.borrow_mut().take() else { return Ok(()) };
+            let next = self.ring.next(&mut self.table.borrow_mut().slot(index).request)?;
+            match next {
+                Some(Next::Command(outstanding)) => {
+                    self.table.borrow_mut().slot(index).outstanding = Some(outstanding);
+                    self.finish_busy(index);
+                }
+                Some(Next::TaskManagement(_)) => self.table.borrow_mut().give_back(index),
+                None => {
+                    self.table.borrow_mut().give_back(index);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn read_inbox(&mut self) {
+        self.inbox.acknowledge();
+        while let Ok(message) = self.inbox.messages.try_recv() {
+            match message {
+                Control::Identity(identity) => {
+                    self.disk.set_identity(identity);
+                    for index in std::mem::take(&mut self.anonymous) {
+                        self.begin(index);
+                    }
+                    self.disk.forget_identity();
+                }
+                Control::Resize(size, claim, reply) => {
+                    if let Err(problem) = self.disk.check_size(size) {
+                        let _ = reply.send(Err(ResizeError::Invalid(problem)));
+                    } else if self.resize.is_some() {
+                        let _ =
+                            reply.send(Err(ResizeError::Invalid("another resize is in progress".to_owned())));
+                    } else {
+                        self.resize = Some(PendingResize { size, claim, reply });
+                    }
+                }
+                Control::Stop => {
+                    self.phase = match self.phase {
+                        Phase::Serving => Phase::Draining,
+                        _ => Phase::Cancelling,
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_resize(&mut self) {
+        if self.table.borrow().in_use() > 0 {
+            return;
+        }
+        let Some(PendingResize { size, claim, reply }) = self.resize.take() else { return };
+        if !claim.take() {
+            return;
+        }
+        let result = if size == self.disk.size() {
+            Ok(())
+        } else if !self.guest.can_resize() {
+            Err(ResizeError::Refused("it exports no resize interface".to_owned()))
+        } else {
+            match self.guest.resize(size.0) {
+                Some(Ok(Ok(()))) => {
+                    self.guest.set_size(size.0);
+                    self.disk.set_size(size);
+                    tracing::info!(device = self.name, bytes = size.0, "size changed");
+                    Ok(())
+                }
+                Some(Ok(Err(error))) => Err(ResizeError::Refused(error.to_string())),
+                Some(Err(fault)) => {
+                    let reason = fault.to_string();
+                    self.handler_failed(&fault);
+                    Err(ResizeError::Refused(reason))
+                }
+                None => {
+                    Err(ResizeError::Refused("it is being rebuilt after a failure; try again".to_owned()))
+                }
+            }
+        };
+        let _ = reply.send(result);
+    }
+
+    fn has_ended(&mut self) -> Result<bool, RingError> {
+        if self.phase == Phase::Serving || self.table.borrow().in_use() > 0 {
+            return Ok(false);
+        }
+        if self.phase == Phase::Draining {
+            if self.reset.is_some() || self.ring.head_moved() {
+                return Ok(false);
+            }
+            self.phase = Phase::Flushing;
+            self.flush_for_goodbye();
+            self.ring.notify()?;
+            return Ok(self.table.borrow().in_use() == 0);
+        }
+        Ok(true)
+    }
+
+    /// The host's own last command: what was answered GOOD survives a power cut after an orderly stop.
+    fn flush_for_goodbye(&mut self) {
+        if !self.disk.write_cache() || !self.guest.serves() {
+            return;
+        }
+        let Some(index) = self.table.borrow_mut().take() else { return };
+        {
+            let mut table = self.table.borrow_mut();
+            let slot = table.slot(index);
+            slot.stage = Stage::Parked;
+            let tag = Tag(slot.tag);
+            slot.block = Some(BlockCommand { tag, kind: BlockKind::Flush, fua: false, offset: 0, length: 0 });
+        }
+        self.plan(index);
+    }
+
+    /// Ends everything that has not ended: waiting commands at once, running ones when their operations have.
+    fn cancel_all(&mut self) {
+        for index in self.parked.drain(..).chain(self.anonymous.drain(..)).collect::<Vec<_>>() {
+            self.finish_busy(index);
+        }
+        let indices = self.table.borrow().indices();
+        for index in indices {
+            let stage = self.table.borrow().peek(index).stage;
+            if matches!(stage, Stage::Final | Stage::Listed) {
+                self.doom(index, Doom::GuestLost);
+            }
+        }
+    }
+
+    /// The ring is lost or the loop ends: entries that are still open stay the kernel's to reset.
+    fn abandon_all(&mut self) {
+        let mut table = self.table.borrow_mut();
+        for index in table.indices() {
+            if let Some(outstanding) = table.slot(index).outstanding.take() {
+                outstanding.abandon();
+            }
+        }
+    }
+}

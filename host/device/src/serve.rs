@@ -1,0 +1,527 @@
+//! One command's way: decoded, planned, run, completed once.
+
+use std::time::{Duration, Instant};
+
+use lunbox_contract::{BlockCommand, OpFailure, OpKind, Outcome, Status, Tag};
+use lunbox_engine::Fault;
+use lunbox_scsi::{Sense, SenseKey};
+use lunbox_store::Done;
+use lunbox_tcmu::{Refused, Response};
+
+use crate::control::Event;
+use crate::disk::Job;
+use crate::plan;
+use crate::run::{DeviceLoop, Reset};
+use crate::status::Health;
+use crate::table::{Direction, Doom, SlotIndex, Stage};
+
+/// Longest time that a command waits for a handler to come back before it is answered BUSY.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Times that a handler may answer one command with more operations.
+const MAX_ROUNDS: u32 = 4096;
+
+/// SAM-5 status codes.
+mod code {
+    pub(super) const GOOD: u8 = 0x00;
+    pub(super) const CHECK_CONDITION: u8 = 0x02;
+    pub(super) const BUSY: u8 = 0x08;
+    pub(super) const RESERVATION_CONFLICT: u8 = 0x18;
+    pub(super) const TASK_SET_FULL: u8 = 0x28;
+    pub(super) const TASK_ABORTED: u8 = 0x40;
+}
+
+impl DeviceLoop {
+    /// A command has left the ring, or the identity that it waited for has come.
+    pub(crate) fn begin(&mut self, index: SlotIndex) {
+        let job = {
+            let table = self.table.borrow();
+            let request = &table.peek(index).request;
+            self.disk.classify(request.cdb.as_bytes(), &request.data, &mut self.answer)
+        };
+        match job {
+            Job::Good => self.finish(index, code::GOOD, None, None),
+            Job::Check(sense) => self.finish(index, code::CHECK_CONDITION, Some(sense), None),
+            Job::Answer { length } => self.finish_with_answer(index, length),
+            Job::Identity => {
+                self.anonymous.push(index);
+                if self.anonymous.len() == 1 {
+                    (self.events)(Event::IdentityWanted);
+                }
+            }
+            Job::Block { kind, fua, offset, length, direction, exact, immediate } => {
+                let mut table = self.table.borrow_mut();
+                let slot = table.slot(index);
+                slot.direction = direction;
+                slot.exact = exact;
+                slot.data_length = if direction == Direction::None { 0 } else { length };
+                slot.block = Some(BlockCommand { tag: Tag(slot.tag), kind, fua, offset, length });
+                let early = if immediate { slot.outstanding.take() } else { None };
+                drop(table);
+                if let Some(outstanding) = early {
+                    self.complete(outstanding, code::GOOD, None, None);
+                }
+                self.plan(index);
+            }
+        }
+    }
+
+    /// Asks the handler, or waits until it can be asked.
+    pub(crate) fn plan(&mut self, index: SlotIndex) {
+        let Some(command) = self.table.borrow().peek(index).block else { return };
+        if !self.ranges.is_idle()
+            && self.table.borrow().peek(index).window().is_some_and(|w| self.ranges.conflicts(w))
+        {
+            self.parked.push_back(index);
+            return;
+        }
+        if let Some(handler) = self.guest.instance() {
+            let outcome = handler.submit_block(&command);
+            self.decide(index, outcome);
+        } else if self.guest.pause_left(Instant::now()) > PATIENCE {
+            self.counters.busy.add(1);
+            self.finish_busy(index);
+        } else {
+            self.parked.push_back(index);
+        }
+    }
+
+    /// Tries the commands that wait for a range or the handler, oldest first.
+    pub(crate) fn retry_parked(&mut self) {
+        for _ in 0..self.parked.len() {
+            let Some(index) = self.parked.pop_front() else { break };
+            self.plan(index);
+        }
+    }
+
+    fn decide(&mut self, index: SlotIndex, outcome: Result<Outcome, Fault>) {
+        match outcome {
+            Ok(outcome) => {
+                self.guest.planned();
+                self.apply(index, outcome);
+            }
+            Err(fault) => self.command_failed_handler(index, &fault),
+        }
+    }
+
+    fn apply(&mut self, index: SlotIndex, outcome: Outcome) {
+        match outcome {
+            Outcome::Io(op) => {
+                let covers = {
+                    let mut table = self.table.borrow_mut();
+                    let slot = table.slot(index);
+                    slot.stage = Stage::Final;
+                    slot.begin_list();
+                    slot.ops.push(op);
+                    op.kind == OpKind::Read
+                        && op.buffer == lunbox_contract::BufferId::DATA
+                        && op.buffer_offset == 0
+                        && op.length == slot.data_length
+                        && slot.exact
+                };
+                if covers {
+                    self.table.borrow_mut().slot(index).filled = true;
+                } else if !self.fill(index) {
+                    return;
+                }
+                self.start_operations(index);
+            }
+            Outcome::More(ops) => {
+                let rounds = {
+                    let mut table = self.table.borrow_mut();
+                    let slot = table.slot(index);
+                    slot.stage = Stage::Listed;
+                    slot.begin_list();
+                    slot.ops = ops;
+                    slot.rounds += 1;
+                    slot.rounds
+                };
+                if rounds > MAX_ROUNDS {
+                    let fault =
+                        Fault::Contract(format!("a command was resumed {MAX_ROUNDS} times without an end"));
+                    self.table.borrow_mut().slot(index).stage = Stage::Parked;
+                    self.command_failed_handler(index, &fault);
+                } else if self.fill(index) {
+                    self.start_operations(index);
+                }
+            }
+            Outcome::Done(status) => {
+                let status = match status {
+                    Status::Good => code::GOOD,
+                    Status::Busy => code::BUSY,
+                    Status::ReservationConflict => code::RESERVATION_CONFLICT,
+                    Status::TaskSetFull => code::TASK_SET_FULL,
+                    Status::TaskAborted => code::TASK_ABORTED,
+                };
+                self.finish(index, status, None, None);
+            }
+            Outcome::Check(sense) => self.finish(index, code::CHECK_CONDITION, Some(sense), None),
+            Outcome::NotHandled => {
+                let fault = Fault::Contract("not-handled is no answer to a block command".to_owned());
+                self.table.borrow_mut().slot(index).stage = Stage::Parked;
+                self.command_failed_handler(index, &fault);
+            }
+        }
+    }
+
+    /// Zeroes a data-in buffer that the plan may leave unfilled. False if the command has ended over it.
+    fn fill(&mut self, index: SlotIndex) -> bool {
+        let filled = self.table.borrow_mut().fill(index);
+        if filled.is_err() {
+            self.finish(index, code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE), None);
+        }
+        filled.is_ok()
+    }
+
+    /// Starts what may start of a command's list.
+    fn start_operations(&mut self, index: SlotIndex) {
+        let mut table = self.table.borrow_mut();
+        loop {
+            let slot = table.slot(index);
+            let Some(op) = slot.next_operation() else { break };
+            let position = slot.started;
+            let store = self.stores.get(op.store.0 as usize).copied();
+            let store = store.ok_or_else(|| format!("store {} was not granted", op.store.0));
+            match store.and_then(|store| plan::prepare(slot, &op).map(|source| (store, source))) {
+                Ok((store, source)) => {
+                    slot.started += 1;
+                    slot.running += 1;
+                    slot.behind_barrier = op.flags.barrier;
+                    let request = plan::request(&op, source, &slot.request.data, self.region, store);
+                    self.executor.submit(plan::token(index, position), request);
+                }
+                Err(problem) => {
+                    let listed = slot.stage == Stage::Listed;
+                    let (tag, running) = (slot.tag, slot.running);
+                    drop(table);
+                    tracing::warn!(device = self.name, problem, "handler planned an invalid operation");
+                    self.counters.bad_plans.add(1);
+                    if listed {
+                        self.tell_cancelled(tag);
+                    }
+                    self.end_invalid(index, running);
+                    return;
+                }
+            }
+        }
+        let slot = table.slot(index);
+        if slot.running == 0 && slot.started >= slot.ops.len() {
+            drop(table);
+            self.list_ended(index);
+        }
+    }
+
+    fn end_invalid(&mut self, index: SlotIndex, running: usize) {
+        if running == 0 {
+            self.finish(index, code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE), None);
+        } else {
+            self.doom(index, Doom::InvalidPlan);
+        }
+    }
+
+    /// A store operation has ended.
+    pub(crate) fn operation_ended(&mut self, done: Done) {
+        let (index, position) = plan::from_token(done.token);
+        let mut table = self.table.borrow_mut();
+        let slot = table.slot(index);
+        let Some(op) = slot.ops.get(position).copied() else {
+            debug_assert!(false, "a result for an operation that was never started");
+            return;
+        };
+        slot.running -= 1;
+        if op.flags.barrier {
+            slot.behind_barrier = false;
+        }
+        if let Some(buffer) = done.buffer {
+            slot.return_scratch(op.buffer, buffer);
+        }
+        match done.result {
+            Ok(bytes) if matches!(op.kind, OpKind::Read | OpKind::Write) => slot.result.bytes += bytes,
+            Ok(_) => {}
+            Err(error) => {
+                let position = u32::try_from(position).unwrap_or(u32::MAX);
+                if slot.result.first_error.is_none_or(|first| position < first.index) {
+                    slot.result.first_error =
+                        Some(OpFailure { index: position, error: plan::op_error(error) });
+                }
+            }
+        }
+        let (running, doom) = (slot.running, slot.doom);
+        drop(table);
+        match doom {
+            Some(doom) if running == 0 => self.finish_doomed(index, doom),
+            Some(_) => {}
+            None => self.start_operations(index),
+        }
+    }
+
+    /// All operations of a list have ended.
+    fn list_ended(&mut self, index: SlotIndex) {
+        let (stage, result, tag, op, offset) = {
+            let table = self.table.borrow();
+            let slot = table.peek(index);
+            (
+                slot.stage,
+                slot.result,
+                slot.tag,
+                slot.ops.first().copied(),
+                slot.block.map_or(0, |block| block.offset),
+            )
+        };
+        if stage == Stage::Final {
+            let Some(failure) = result.first_error else { return self.finish(index, code::GOOD, None, None) };
+            tracing::debug!(device = self.name, ?failure, "operation failed");
+            let kind = op.map_or(OpKind::Read, |op| op.kind);
+            let lba = offset / u64::from(self.disk.block_size());
+            return match Outcome::of_failure(kind, failure.error) {
+                // SBC-4 4.18.1: a medium error names the block; here the command's first.
+                Outcome::Check(sense) if sense.key == SenseKey::MediumError => {
+                    self.apply(index, Outcome::Check(sense.with_information(lba)));
+                }
+                outcome => self.apply(index, outcome),
+            };
+        }
+        if let Some(handler) = self.guest.instance() {
+            let outcome = handler.resume(Tag(tag), &result);
+            self.decide(index, outcome);
+        } else {
+            debug_assert!(false, "commands of a lost instance are doomed");
+            self.finish_busy(index);
+        }
+    }
+
+    /// The handler failed while it worked on this command: BUSY, the initiator tries again.
+    fn command_failed_handler(&mut self, index: SlotIndex, fault: &Fault) {
+        self.handler_failed(fault);
+        let slot = (self.table.borrow().peek(index).stage, self.table.borrow().peek(index).doom);
+        if slot.0 != Stage::Free && slot.1.is_none() {
+            self.counters.busy.add(1);
+            self.finish_busy(index);
+        }
+    }
+
+    /// The instance is lost: commands that it would have been resumed for end BUSY when their operations have
+    /// ended; last operations are not affected.
+    pub(crate) fn handler_failed(&mut self, fault: &Fault) {
+        self.counters.faults.add(1);
+        self.counters.set_health(Health::Recovering);
+        tracing::error!(device = self.name, %fault, "handler failed; it will be rebuilt");
+        self.guest.lose(Instant::now());
+        (self.events)(Event::HandlerFailed(fault.to_string()));
+        let indices = self.table.borrow().indices();
+        for index in indices {
+            let (listed, running, doomed) = {
+                let table = self.table.borrow();
+                let slot = table.peek(index);
+                (slot.stage == Stage::Listed, slot.running, slot.doom.is_some())
+            };
+            if listed && running > 0 && !doomed {
+                self.doom(index, Doom::GuestLost);
+            }
+        }
+    }
+
+    /// Ends a command as soon as its operations have ended; asks them to end early.
+    pub(crate) fn doom(&mut self, index: SlotIndex, doom: Doom) {
+        let mut table = self.table.borrow_mut();
+        let slot = table.slot(index);
+        if slot.doom.is_some() || slot.running == 0 {
+            return;
+        }
+        slot.doom = Some(doom);
+        if slot.stage == Stage::Listed {
+            self.orphans += 1;
+            slot.orphan = true;
+        }
+        if let Some(window) = slot.window() {
+            self.ranges.hold(index, window);
+        }
+        for position in 0..slot.started {
+            self.executor.cancel(plan::token(index, position));
+        }
+    }
+
+    fn finish_doomed(&mut self, index: SlotIndex, doom: Doom) {
+        {
+            let mut table = self.table.borrow_mut();
+            let slot = table.slot(index);
+            if std::mem::take(&mut slot.orphan) {
+                self.orphans -= 1;
+            }
+        }
+        match doom {
+            Doom::GuestLost => self.finish_busy(index),
+            Doom::Aborted => self.finish(index, code::TASK_ABORTED, None, None),
+            Doom::InvalidPlan => {
+                self.finish(index, code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE), None);
+            }
+            Doom::RingReset => self.forget(index),
+        }
+    }
+
+    /// An initiator gave up on commands: they end now if nothing of them runs, else when it has ended.
+    pub(crate) fn abort(&mut self, ids: &[u16]) {
+        let indices = self.table.borrow().indices();
+        for index in indices {
+            let (stage, running, tag) = {
+                let table = self.table.borrow();
+                let slot = table.peek(index);
+                let named = slot.outstanding.as_ref().is_some_and(|open| ids.contains(&open.id()));
+                if !named || slot.doom.is_some() {
+                    continue;
+                }
+                (slot.stage, slot.running, slot.tag)
+            };
+            self.counters.aborts.add(1);
+            if running == 0 {
+                self.unpark(index);
+                self.finish(index, code::TASK_ABORTED, None, None);
+            } else {
+                self.doom(index, Doom::Aborted);
+                if stage == Stage::Listed {
+                    self.tell_cancelled(tag);
+                }
+            }
+        }
+    }
+
+    fn tell_cancelled(&mut self, tag: u64) {
+        if let Some(handler) = self.guest.instance()
+            && let Err(fault) = handler.cancel(Tag(tag))
+        {
+            self.handler_failed(&fault);
+        }
+    }
+
+    fn unpark(&mut self, index: SlotIndex) {
+        self.parked.retain(|&other| other != index);
+        self.anonymous.retain(|&other| other != index);
+    }
+
+    /// The kernel has ended every command of the ring by itself: forget them, await their operations.
+    pub(crate) fn begin_reset(&mut self) {
+        if self.reset.is_some() {
+            return;
+        }
+        self.counters.resets.add(1);
+        tracing::warn!(device = self.name, "the ring was reset; waiting for operations in flight");
+        let mut hazard = false;
+        let indices = self.table.borrow().indices();
+        for index in indices {
+            let (stage, running, tag, doomed, open) = {
+                let table = self.table.borrow();
+                let slot = table.peek(index);
+                (slot.stage, slot.running, slot.tag, slot.doom.is_some(), slot.outstanding.is_some())
+            };
+            if stage == Stage::Free || !open {
+                continue;
+            }
+            if running == 0 {
+                self.unpark(index);
+                self.forget(index);
+                continue;
+            }
+            hazard = true;
+            if doomed {
+                self.table.borrow_mut().slot(index).doom = Some(Doom::RingReset);
+            } else {
+                self.doom(index, Doom::RingReset);
+                if stage == Stage::Listed {
+                    self.tell_cancelled(tag);
+                }
+            }
+        }
+        self.reset = Some(Reset { hazard });
+    }
+
+    fn finish_with_answer(&mut self, index: SlotIndex, length: usize) {
+        let answered = self.table.borrow_mut().answer(index, &self.answer[..length]);
+        match answered {
+            Ok(copied) => {
+                let read_len = u32::try_from(copied).ok().filter(|copied| *copied > 0);
+                self.finish(index, code::GOOD, None, read_len);
+            }
+            Err(_) => self.finish(index, code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE), None),
+        }
+    }
+
+    pub(crate) fn finish_busy(&mut self, index: SlotIndex) {
+        self.finish(index, code::BUSY, None, None);
+    }
+
+    /// The one way out: the command's entry is completed, if it is still open, and its slot given back.
+    fn finish(&mut self, index: SlotIndex, status: u8, sense: Option<Sense>, read_len: Option<u32>) {
+        let (mut status, mut sense, mut read_len) = (status, sense, read_len);
+        let outstanding = {
+            let mut table = self.table.borrow_mut();
+            if status == code::GOOD && table.fill(index).is_err() {
+                (status, sense) = (code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE));
+            }
+            let slot = table.slot(index);
+            assert_eq!(slot.running, 0, "a command ends while store operations refer to its buffer");
+            if status == code::GOOD {
+                if slot.direction == Direction::ToInitiator && !slot.exact {
+                    read_len = u32::try_from(slot.data_length).ok();
+                }
+                let counter = match slot.direction {
+                    Direction::ToInitiator => Some(&self.counters.bytes_read),
+                    Direction::FromInitiator => Some(&self.counters.bytes_written),
+                    Direction::None => None,
+                };
+                if let Some(counter) = counter {
+                    counter.add(slot.data_length);
+                }
+            }
+            slot.outstanding.take()
+        };
+        match outstanding {
+            Some(outstanding) => self.complete(outstanding, status, sense, read_len),
+            None if status != code::GOOD && self.reset.is_none() => {
+                tracing::error!(device = self.name, status, ?sense, "a flush that nobody waits for failed");
+            }
+            None => {}
+        }
+        self.forget(index);
+    }
+
+    fn complete(
+        &mut self,
+        outstanding: lunbox_tcmu::Outstanding,
+        status: u8,
+        sense: Option<Sense>,
+        read_len: Option<u32>,
+    ) {
+        self.counters.commands.add(1);
+        if status != code::GOOD {
+            self.counters.failures.add(1);
+        }
+        let encoded = sense.map(|sense| sense.fixed());
+        let response = Response {
+            status,
+            sense: encoded.as_ref().map(|bytes| &bytes[..]),
+            read_len: read_len.filter(|_| self.ring.features().read_len),
+            keep_buf: false,
+        };
+        match self.ring.complete(outstanding, &response) {
+            Ok(()) => {}
+            Err(Refused::Reset(outstanding)) => {
+                outstanding.abandon();
+                self.begin_reset();
+            }
+            Err(Refused::Failed { command, error }) => {
+                command.abandon();
+                tracing::error!(device = self.name, %error, "completing a command failed");
+                self.broken.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Gives a slot back. An entry that is still open belongs to a ring that was reset.
+    fn forget(&mut self, index: SlotIndex) {
+        self.ranges.release(index);
+        let mut table = self.table.borrow_mut();
+        if let Some(open) = table.slot(index).outstanding.take() {
+            open.abandon();
+        }
+        table.give_back(index);
+    }
+}

@@ -1,0 +1,387 @@
+//! The commands in progress and the buffers that belong to them.
+//!
+//! A slot is taken when an entry leaves the ring and given back when the entry is completed (or abandoned after
+//! a ring reset) *and* no store operation refers to it. Slots keep their allocations, so a warm table allocates
+//! nothing.
+
+use std::sync::Arc;
+
+use lunbox_contract::{
+    BlockCommand, BufferError, BufferId, Buffers, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, OpsResult, Tag,
+};
+use lunbox_memory::Mapping;
+use lunbox_tcmu::{Outstanding, Request};
+
+use crate::ranges::Window;
+
+/// Index of a slot.
+pub(crate) type SlotIndex = usize;
+
+/// Most commands in progress: more than any LIO fabric keeps open on one LUN; the rest waits in the ring.
+pub(crate) const MAX_COMMANDS: usize = 1024;
+
+/// Which way the bytes of the data buffer go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Direction {
+    #[default]
+    None,
+    ToInitiator,
+    FromInitiator,
+}
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The slot is free.
+    #[default]
+    Free,
+    /// Waits for the handler, a range or the device's identity; no operation runs.
+    Parked,
+    /// A last operation runs; the handler is done with the command.
+    Final,
+    /// Operations of a list run; the handler will be resumed.
+    Listed,
+}
+
+/// Why a command ends otherwise than the handler planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// Its handler instance died: BUSY.
+    GuestLost,
+    /// The initiator aborted it: TASK ABORTED.
+    Aborted,
+    /// The handler planned something impossible: 4/44/00.
+    InvalidPlan,
+    /// The ring was reset: no completion at all.
+    RingReset,
+}
+
+/// One command in progress.
+#[derive(Default)]
+pub(crate) struct Slot {
+    pub stage: Stage,
+    pub tag: u64,
+    /// None once completed early (IMMED) or abandoned, and for the loop's own commands.
+    pub outstanding: Option<Outstanding>,
+    pub request: Request,
+    pub direction: Direction,
+    /// Bytes of the data buffer that the command uses.
+    pub data_length: u64,
+    /// The buffer is as long as that.
+    pub exact: bool,
+    /// What the handler was or will be asked.
+    pub block: Option<BlockCommand>,
+    pub doom: Option<Doom>,
+    /// The data-in buffer holds nothing of earlier commands any more.
+    pub filled: bool,
+    pub ops: Vec<Op>,
+    /// Operations of `ops` that were started.
+    pub started: usize,
+    /// Operations that were started and have not ended.
+    pub running: usize,
+    /// A barrier operation runs: nothing may start beside it.
+    pub behind_barrier: bool,
+    pub result: OpsResult,
+    /// Times the handler answered with more operations.
+    pub rounds: u32,
+    /// Counted among the commands that a new instance must wait for.
+    pub orphan: bool,
+    scratch: Vec<Scratch>,
+}
+
+#[derive(Default)]
+enum Scratch {
+    #[default]
+    Missing,
+    Here(Vec<u8>),
+    /// A store operation owns it.
+    Lent,
+}
+
+impl Slot {
+    /// The blocks that the command touches, if it does.
+    pub(crate) fn window(&self) -> Option<Window> {
+        self.block.map(|block| Window::new(block.offset, block.length))
+    }
+
+    /// Makes room for the operations of an outcome.
+    pub(crate) fn begin_list(&mut self) {
+        self.ops.clear();
+        self.started = 0;
+        self.running = 0;
+        self.behind_barrier = false;
+        self.result = OpsResult::default();
+    }
+
+    /// The operation that may start now. After a failure what stands behind a barrier is passed over.
+    pub(crate) fn next_operation(&mut self) -> Option<Op> {
+        let op = *self.ops.get(self.started)?;
+        if self.behind_barrier || (op.flags.barrier && self.running > 0) {
+            return None;
+        }
+        let after_barrier = self.started > 0 && self.ops[self.started - 1].flags.barrier;
+        if self.result.first_error.is_some() && (op.flags.barrier || after_barrier) {
+            self.started = self.ops.len();
+            return None;
+        }
+        Some(op)
+    }
+
+    /// Takes a scratch buffer out for a read of `end` bytes or a write. None if it is missing or lent.
+    pub(crate) fn lend_scratch(&mut self, buffer: BufferId, end: u64, grow: bool) -> Option<Vec<u8>> {
+        if buffer == BufferId::DATA || buffer.0 > MAX_SCRATCH_BUFFERS || end > u64::from(MAX_SCRATCH_BYTES) {
+            return None;
+        }
+        let end = usize::try_from(end).ok()?;
+        let place = self.place(buffer)?;
+        match std::mem::take(place) {
+            Scratch::Here(bytes) if bytes.len() >= end => Some(bytes),
+            Scratch::Here(mut bytes) if grow => {
+                bytes.resize(end, 0);
+                Some(bytes)
+            }
+            Scratch::Missing if grow => Some(vec![0; end]),
+            other => {
+                *place = other;
+                return None;
+            }
+        }
+        .inspect(|_| *place = Scratch::Lent)
+    }
+
+    /// Gives a lent scratch buffer back.
+    pub(crate) fn return_scratch(&mut self, buffer: BufferId, bytes: Vec<u8>) {
+        if let Some(place) = self.place(buffer) {
+            *place = Scratch::Here(bytes);
+        }
+    }
+
+    fn place(&mut self, buffer: BufferId) -> Option<&mut Scratch> {
+        let index = usize::try_from(buffer.0.checked_sub(1)?).ok()?;
+        if index >= MAX_SCRATCH_BUFFERS as usize {
+            return None;
+        }
+        if self.scratch.len() <= index {
+            self.scratch.resize_with(index + 1, Scratch::default);
+        }
+        self.scratch.get_mut(index)
+    }
+
+    fn clear(&mut self) {
+        self.stage = Stage::Free;
+        self.direction = Direction::None;
+        self.data_length = 0;
+        self.exact = false;
+        self.block = None;
+        self.doom = None;
+        self.filled = false;
+        self.ops.clear();
+        self.started = 0;
+        self.running = 0;
+        self.behind_barrier = false;
+        self.result = OpsResult::default();
+        self.rounds = 0;
+        self.orphan = false;
+        self.scratch.clear();
+    }
+}
+
+/// All commands in progress of one device.
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+    free: Vec<SlotIndex>,
+    sequence: u64,
+    map: Arc<Mapping>,
+}
+
+impl Table {
+    pub(crate) fn new(map: Arc<Mapping>) -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), sequence: 0, map }
+    }
+
+    /// A free slot with a tag that was never used before, or None if the table is full.
+    pub(crate) fn take(&mut self) -> Option<SlotIndex> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() < MAX_COMMANDS => {
+                self.slots.push(Slot::default());
+                self.free.reserve(self.slots.len());
+                self.slots.len() - 1
+            }
+            None => return None,
+        };
+        self.sequence += 1;
+        self.slots[index].tag = (self.sequence << 16) | index as u64;
+        Some(index)
+    }
+
+    /// Gives a slot back. Its entry must be completed or abandoned, its operations ended.
+    pub(crate) fn give_back(&mut self, index: SlotIndex) {
+        debug_assert_eq!(self.slots[index].running, 0, "a slot is given back while operations refer to it");
+        debug_assert!(self.slots[index].outstanding.is_none(), "a slot is given back with its entry open");
+        self.slots[index].clear();
+        self.free.push(index);
+    }
+
+    pub(crate) fn slot(&mut self, index: SlotIndex) -> &mut Slot {
+        &mut self.slots[index]
+    }
+
+    pub(crate) fn peek(&self, index: SlotIndex) -> &Slot {
+        &self.slots[index]
+    }
+
+    /// Commands in progress.
+    pub(crate) fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Room for another command.
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_use() < MAX_COMMANDS
+    }
+
+    /// Indices of the slots that ever existed; free ones have [`Stage::Free`].
+    pub(crate) fn indices(&self) -> std::ops::Range<SlotIndex> {
+        0..self.slots.len()
+    }
+
+    fn find(&mut self, tag: Tag) -> Result<&mut Slot, BufferError> {
+        let index = usize::try_from(tag.0 & 0xffff).map_err(|_| BufferError::UnknownTag)?;
+        self.slots
+            .get_mut(index)
+            .filter(|slot| slot.tag == tag.0 && slot.stage != Stage::Free && slot.doom.is_none())
+            .ok_or(BufferError::UnknownTag)
+    }
+
+    /// Zeroes the data-in buffer unless that was done: bytes of earlier commands never reach an initiator.
+    pub(crate) fn fill(&mut self, index: SlotIndex) -> Result<(), BufferError> {
+        let map = Arc::clone(&self.map);
+        fill(&mut self.slots[index], &map)
+    }
+
+    /// Copies an answer of the host into the data-in buffer, as much as fits; the rest is zeroed.
+    ///
+    /// Returns the bytes copied.
+    pub(crate) fn answer(&mut self, index: SlotIndex, bytes: &[u8]) -> Result<u64, BufferError> {
+        let slot = &mut self.slots[index];
+        let mut rest = bytes;
+        let mut copied = 0;
+        for extent in &slot.request.data {
+            let room = usize::try_from(extent.length).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(rest.len().min(room));
+            self.map.copy_in(extent.offset, now).map_err(|_| BufferError::Lost)?;
+            self.map
+                .zero(extent.offset + now.len() as u64, extent.length - now.len() as u64)
+                .map_err(|_| BufferError::Lost)?;
+            copied += now.len() as u64;
+            rest = later;
+        }
+        slot.filled = true;
+        Ok(copied)
+    }
+}
+
+fn fill(slot: &mut Slot, map: &Mapping) -> Result<(), BufferError> {
+    if slot.direction == Direction::ToInitiator && !slot.filled {
+        for extent in &slot.request.data {
+            map.zero(extent.offset, extent.length).map_err(|_| BufferError::Lost)?;
+        }
+        slot.filled = true;
+    }
+    Ok(())
+}
+
+/// Calls `piece(map offset, start in the caller's bytes, length)` for each part of `[offset, offset + length)` of a
+/// scattered buffer.
+fn scatter(
+    slot: &Slot,
+    offset: u32,
+    length: usize,
+    mut piece: impl FnMut(u64, usize, usize) -> Result<(), BufferError>,
+) -> Result<(), BufferError> {
+    let mut skip = u64::from(offset);
+    let mut done = 0;
+    for extent in &slot.request.data {
+        if done == length {
+            break;
+        }
+        if skip >= extent.length {
+            skip -= extent.length;
+            continue;
+        }
+        let room = usize::try_from(extent.length - skip).unwrap_or(usize::MAX);
+        let step = room.min(length - done);
+        piece(extent.offset + skip, done, step)?;
+        (done, skip) = (done + step, 0);
+    }
+    if done == length { Ok(()) } else { Err(BufferError::OutOfRange) }
+}
+
+impl Buffers for Table {
+    fn take(&mut self, tag: Tag, buffer: BufferId, offset: u32, out: &mut [u8]) -> Result<(), BufferError> {
+        let map = Arc::clone(&self.map);
+        let slot = self.find(tag)?;
+        if buffer == BufferId::DATA {
+            if slot.direction != Direction::FromInitiator {
+                return Err(BufferError::WrongDirection);
+            }
+            if u64::from(offset) + out.len() as u64 > slot.data_length {
+                return Err(BufferError::OutOfRange);
+            }
+            return scatter(slot, offset, out.len(), |at, start, length| {
+                map.copy_out(at, &mut out[start..start + length]).map_err(|_| BufferError::Lost)
+            });
+        }
+        match slot.place(buffer) {
+            None | Some(Scratch::Missing) => Err(BufferError::UnknownBuffer),
+            Some(Scratch::Lent) => Err(BufferError::InUse),
+            Some(Scratch::Here(bytes)) => {
+                let start = offset as usize;
+                let from = bytes.get(start..).and_then(|rest| rest.get(..out.len()));
+                out.copy_from_slice(from.ok_or(BufferError::OutOfRange)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn put(&mut self, tag: Tag, buffer: BufferId, offset: u32, data: &[u8]) -> Result<(), BufferError> {
+        let map = Arc::clone(&self.map);
+        let slot = self.find(tag)?;
+        if buffer == BufferId::DATA {
+            if slot.direction != Direction::ToInitiator {
+                return Err(BufferError::WrongDirection);
+            }
+            if u64::from(offset) + data.len() as u64 > slot.data_length {
+                return Err(BufferError::OutOfRange);
+            }
+            if slot.running > 0 {
+                return Err(BufferError::InUse);
+            }
+            fill(slot, &map)?;
+            return scatter(slot, offset, data.len(), |at, start, length| {
+                map.copy_in(at, &data[start..start + length]).map_err(|_| BufferError::Lost)
+            });
+        }
+        let start = offset as usize;
+        let end = start + data.len();
+        if end > MAX_SCRATCH_BYTES as usize {
+            return Err(BufferError::OutOfRange);
+        }
+        match slot.place(buffer).ok_or(BufferError::UnknownBuffer)? {
+            Scratch::Lent => Err(BufferError::InUse),
+            place => {
+                if matches!(place, Scratch::Missing) {
+                    *place = Scratch::Here(Vec::new());
+                }
+                if let Scratch::Here(bytes) = place {
+                    if bytes.len() < end {
+                        bytes.resize(end, 0);
+                    }
+                    bytes[start..end].copy_from_slice(data);
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Runs the Wasm `file` handler against the same handler compiled natively, in one run, on the emulated ring, and
+//! prints what the sandbox costs.
+//!
+//! Both sides use the same device loop, stores and emulated kernel; they differ in how the handler is called and
+//! nothing else. Rounds of the two sides alternate, and each side also runs against itself (A/A), so that the
+//! spread of the machine stands beside the ratio.
+
+mod load;
+mod report;
+mod side;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::load::Direction;
+use crate::report::{Case, Row, summarize};
+use crate::side::{Side, StoreKind};
+
+/// Compares the sandboxed handler with the native one on the emulated ring.
+///
+/// Columns: IOPS and thread CPU time per command of the device loop (median of the rounds), system calls per
+/// command, the ratio Wasm/native of IOPS, the difference in CPU time (the sandbox tax), and the spread of the
+/// native side against itself, below which no difference means anything.
+#[derive(Parser)]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --store null --size 4096 --rounds 15"
+)]
+struct Options {
+    /// Fewer and shorter rounds: for a look, not for a claim.
+    #[arg(long)]
+    quick: bool,
+    /// Only these stores.
+    #[arg(long, value_enum)]
+    store: Vec<StoreKind>,
+    /// Only these transfer sizes in bytes.
+    #[arg(long)]
+    size: Vec<u32>,
+    /// Commands in flight.
+    #[arg(long, default_value_t = 32)]
+    depth: usize,
+    /// Rounds of each side (default 9, or 3 with --quick).
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Milliseconds of a round (default 400, or 120 with --quick).
+    #[arg(long)]
+    millis: Option<u64>,
+    /// Directory of the file store's file (default: the system's directory for temporary files).
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write the results there as JSON, too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 9 }).max(1);
+    let round = Duration::from_millis(options.millis.unwrap_or(if options.quick { 120 } else { 400 }));
+    let stores = if options.store.is_empty() {
+        vec![StoreKind::Null, StoreKind::Memory, StoreKind::File]
+    } else {
+        options.store.clone()
+    };
+    let sizes = if options.size.is_empty() { vec![4096, 65536, 1 << 20] } else { options.size.clone() };
+    let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+
+    report::header(rounds, round, options.depth);
+    let mut rows: Vec<Row> = Vec::new();
+    for store in stores {
+        for &size in &sizes {
+            for direction in [Direction::Read, Direction::Write] {
+                let case = Case { store, size, direction, depth: options.depth };
+                let row = run(&case, rounds, round, &dir)
+                    .with_context(|| format!("{store:?} {size} bytes {direction:?}"))?;
+                report::line(&row);
+                rows.push(row);
+            }
+        }
+    }
+    report::verdict(&rows);
+    if let Some(path) = options.json {
+        std::fs::write(&path, report::json(&rows)?).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn run(case: &Case, rounds: usize, round: Duration, dir: &std::path::Path) -> Result<Row> {
+    let mut native = Side::start(lunbox_behaviour::native_file(), case, dir)?;
+    let mut again = Side::start(lunbox_behaviour::native_file(), case, dir)?;
+    let mut wasm = Side::start(lunbox_behaviour::wasm("lunbox-handler-file"), case, dir)?;
+    let mut samples = [Vec::new(), Vec::new(), Vec::new()];
+    // One unmeasured round each warms caches and allocations; then the sides alternate.
+    for index in 0..=rounds {
+        for (side, into) in [&mut native, &mut wasm, &mut again].into_iter().zip(&mut samples) {
+            let sample = side.round(round)?;
+            if index > 0 {
+                into.push(sample);
+            }
+        }
+    }
+    let [native, wasm, again] = samples;
+    Ok(summarize(case, &native, &wasm, &again))
+}
