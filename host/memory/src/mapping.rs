@@ -274,17 +274,17 @@ fn transfer(
     }
     // SAFETY: needed for the identity that the kernel checks; getpid can not fail and touches nothing.
     let pid = unsafe { libc::getpid() };
-    // SAFETY: needed to copy memory whose pages may vanish. Both vectors are in range: one by `span`, the other
-    // is a live slice or another span. The kernel copies; no reference into the mapping is formed.
-    let copied = unsafe {
-        match direction {
-            Direction::IntoMapping => {
-                libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0)
-            }
-            Direction::OutOfMapping => {
-                libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0)
-            }
-        }
+    // Both vectors are in range: one by `span`, the other is a live slice or another span. The kernel copies; no
+    // reference into the mapping is formed.
+    let copied = match direction {
+        // SAFETY: needed to copy into memory whose pages may vanish; see above.
+        Direction::IntoMapping => unsafe {
+            libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0)
+        },
+        // SAFETY: needed to copy out of memory whose pages may vanish; see above.
+        Direction::OutOfMapping => unsafe {
+            libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0)
+        },
     };
     if usize::try_from(copied) == Ok(length) { Ok(()) } else { Err(AccessError::Vanished { offset }) }
 }
