@@ -36,7 +36,12 @@ impl DeviceLoop {
         let job = {
             let table = self.table.borrow();
             let request = &table.peek(index).request;
-            self.disk.classify(request.cdb.as_bytes(), &request.data, &mut self.answer)
+            if request.bidi.is_empty() {
+                self.disk.classify(request.cdb.as_bytes(), &request.data, &mut self.answer)
+            } else {
+                // No command of a disk moves data both ways (those of SBC-2 are obsolete).
+                Job::Check(Sense::INVALID_COMMAND_OPERATION_CODE)
+            }
         };
         match job {
             Job::Good => self.finish(index, code::GOOD, None, None),
@@ -55,7 +60,11 @@ impl DeviceLoop {
                 slot.exact = exact;
                 slot.data_length = if direction == Direction::None { 0 } else { length };
                 slot.block = Some(BlockCommand { tag: Tag(slot.tag), kind, fua, offset, length });
-                let early = if immediate { slot.outstanding.take() } else { None };
+                let early = if immediate && table.fill(index).is_ok() {
+                    table.slot(index).outstanding.take()
+                } else {
+                    None
+                };
                 drop(table);
                 if let Some(outstanding) = early {
                     self.complete(outstanding, code::GOOD, None, None);

@@ -168,6 +168,9 @@ impl Slot {
     }
 
     fn clear(&mut self) {
+        // The buffer is somebody else's from now on, and a slot may next serve a command of the host's own.
+        self.request.data.clear();
+        self.request.bidi.clear();
         self.stage = Stage::Free;
         self.direction = Direction::None;
         self.data_length = 0;
@@ -283,7 +286,8 @@ impl Table {
 }
 
 fn fill(slot: &mut Slot, map: &Mapping) -> Result<(), BufferError> {
-    if slot.direction == Direction::ToInitiator && !slot.filled {
+    // A command without data may come with a buffer all the same, and it may be one that the initiator gets to see.
+    if slot.direction != Direction::FromInitiator && !slot.filled {
         for extent in &slot.request.data {
             map.zero(extent.offset, extent.length).map_err(|_| BufferError::Lost)?;
         }

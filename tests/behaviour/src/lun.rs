@@ -10,8 +10,9 @@ use lunbox_contract::StoreInfo;
 use lunbox_device::{DeviceHandle, DeviceParts, Event, Identity, Settings, StartError, Status, spawn};
 use lunbox_emulator::initiator::Settings as InitiatorSettings;
 use lunbox_emulator::{Initiator, Kernel, Options};
-use lunbox_engine::{Engine, EngineOptions, HandlerFactory, Limits, NativeFactory};
-use lunbox_handler_file::FileHandler;
+use lunbox_engine::native::NativeFactory;
+use lunbox_engine::{Engine, EngineOptions, HandlerFactory, Limits};
+use lunbox_handler_file::File;
 use lunbox_memory::Mapping;
 use lunbox_scsi::{BlockSize, Blocks, Bytes};
 use lunbox_store::{Backend, Store};
@@ -42,7 +43,7 @@ pub fn wasm(package: &str) -> Arc<dyn HandlerFactory> {
 /// The `file` handler compiled natively: the same logic without a sandbox.
 #[must_use]
 pub fn native_file() -> Arc<dyn HandlerFactory> {
-    Arc::new(NativeFactory::<FileHandler>::new())
+    Arc::new(NativeFactory::<File>::new())
 }
 
 /// What a LUN is made of; everything has a default.

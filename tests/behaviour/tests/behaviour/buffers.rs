@@ -217,7 +217,7 @@ fn a_store_error_becomes_sense_data_and_the_lba() {
     use lunbox_store::StoreError;
     let (gate, lun) = gated(OnCancel::Honour);
     gate.open();
-    let mut fail = |error, cdb: &[u8], data| {
+    let fail = |error, cdb: &[u8], data| {
         gate.fail_next(error);
         lun.initiator.execute(cdb, data).unwrap()
     };

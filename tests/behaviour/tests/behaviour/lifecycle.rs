@@ -28,7 +28,7 @@ fn wrong_sizes_are_refused_with_the_numbers() {
 }
 
 #[test]
-fn a_stop_serves_what_is_in_the_ring_and_ends() {
+fn a_stop_serves_what_is_in_the_ring_and_its_own_flush_touches_no_buffer() {
     let lun = Lun::builder().start().unwrap();
     good(&lun.initiator.write(0, &pattern(1, 4096)).unwrap());
     lun.stop(Duration::from_secs(5)).unwrap();

@@ -64,6 +64,15 @@ fn every_operation_code_is_answered_at_once() {
 }
 
 #[test]
+fn a_bidirectional_command_is_refused() {
+    let lun = Lun::builder().start().unwrap();
+    let both = Data::Both { out: &[7; 512], input: 512 };
+    let answer = lun.initiator.execute(&lunbox_emulator::initiator::cdb::read_16(0, 1), both).unwrap();
+    sense(&answer, (5, 0x20, 0));
+    lun.assert_clean();
+}
+
+#[test]
 fn random_cdbs_end_and_leak_nothing() {
     let lun = Lun::builder().start().unwrap();
     for seed in 0..2000 {

@@ -1,0 +1,121 @@
+//! Starting, and catching up after lost events.
+//!
+//! ```text
+//!  join the group ─▶ answer who waits ─▶ block netlink ─▶ receive and answer who waits ─▶ reset netlink
+//!                                                                                             │
+//!                          serve ◀─ unblock netlink ◀─ take over what a predecessor left ◀────┘
+//! ```
+//!
+//! A device whose `enable` waits because no daemon was there is simply served: its UIO node and its id exist.
+//! Once netlink is blocked no new event can begin, so that after one more look nothing of ours is left waiting;
+//! the reset ends only what nobody can answer: events whose kind is not known any more.
+
+use std::time::Duration;
+
+use lunbox_tcmu::{ConfigfsError, Minor, NetlinkError};
+
+use super::{Control, Kernel, Phase};
+use crate::job::{Job, Reason};
+use crate::service::Starter;
+
+/// How long a look for waiting devices may take. On kernels before 5.12 it may hang until netlink is reset.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long taking over may take before netlink is unblocked regardless.
+const TAKE_OVER: Duration = Duration::from_secs(60);
+
+/// Why the control plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Netlink failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// A module parameter could not be written.
+    #[error("{0}; the daemon needs to write to /sys (not mounted read-only?)")]
+    Parameter(#[from] ConfigfsError),
+    /// The UIO class could not be read.
+    #[error("listing UIO nodes: {0}")]
+    Uio(#[from] std::io::Error),
+}
+
+impl<K: Kernel, S: Starter> Control<K, S> {
+    /// Answers who waits and takes over what a predecessor served. When this returns the daemon is ready.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Netlink is not left blocked.
+    pub fn start(&mut self) -> Result<(), StartError> {
+        self.look_for(Reason::Waiting, LOOK)?;
+        self.while_blocked(|control| {
+            control.look_for(Reason::TakeOver, TAKE_OVER)?;
+            Ok(())
+        })?;
+        self.phase = Phase::Serving;
+        Ok(())
+    }
+
+    /// Catches up after events were lost.
+    pub(super) fn resynchronise(&mut self) -> Result<(), NetlinkError> {
+        tracing::warn!("netlink events were lost; looking at all devices");
+        let result = self.look_for(Reason::Waiting, LOOK).and_then(|()| self.while_blocked(|_| Ok(())));
+        match result {
+            Err(StartError::Netlink(error)) => Err(error),
+            Err(error) => {
+                tracing::error!("not every device could be looked at: {error}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Ends every event that still waits, then does `work` while no new one can begin.
+    fn while_blocked(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
+        match self.around.configfs.block_netlink(true) {
+            Ok(()) => {}
+            // A kernel without the parameter has no answers that anybody could wait for.
+            Err(error) if error.is_absent() => return work(self),
+            Err(error) => return Err(error.into()),
+        }
+        let result = self.reset_blocked(work);
+        let unblocked = self.around.configfs.block_netlink(false);
+        result?;
+        Ok(unblocked?)
+    }
+
+    fn reset_blocked(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
+        self.receive()?;
+        self.look_for(Reason::Waiting, LOOK)?;
+        match self.around.configfs.reset_netlink() {
+            Err(error) if !error.is_absent() => return Err(error.into()),
+            _ => {}
+        }
+        work(self)
+    }
+
+    /// Has every node looked at that is not being worked on, and the devices removed whose node has gone.
+    fn look_for(&mut self, reason: Reason, patience: Duration) -> Result<(), StartError> {
+        let mut found: Vec<Minor> = Vec::new();
+        for node in self.around.uio.scan()? {
+            match node {
+                Ok(node) => found.push(node.minor),
+                Err(error) => tracing::error!("not served: {error}"),
+            }
+        }
+        for minor in found {
+            let entry = self.registry.entry(minor);
+            // A served node is looked at as well: the device may have gone and another have come.
+            if !entry.busy {
+                self.begin(minor, None, Job::Admit { minor, reason });
+            }
+        }
+        if !self.settle(patience)? {
+            tracing::warn!("some devices take long to be looked at; going on without waiting for them");
+        }
+        Ok(())
+    }
+}

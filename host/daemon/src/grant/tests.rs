@@ -1,0 +1,88 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::*;
+
+struct Place {
+    root: tempfile::TempDir,
+    claims: Arc<Claims>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), claims: Arc::default() }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.root.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn open(&self, name: &str, device: &str) -> Result<Grant, GrantError> {
+        open_store(&self.path(name), device, &self.claims)
+    }
+}
+
+#[test]
+fn a_missing_file_is_created_for_root_only_and_an_existing_one_is_kept() {
+    let place = Place::new();
+    let grant = place.open("new", "user_0/a").unwrap();
+    assert!(grant.can_grow);
+    assert_eq!(fs::metadata(place.path("new")).unwrap().permissions().mode() & 0o7777, 0o600);
+    drop(grant);
+    fs::write(place.path("new"), "data").unwrap();
+    place.open("new", "user_0/a").unwrap();
+    assert_eq!(fs::read(place.path("new")).unwrap(), b"data");
+}
+
+#[test]
+fn what_can_not_back_a_lun_is_refused_with_a_remedy() {
+    let place = Place::new();
+    fs::create_dir(place.path("directory")).unwrap();
+    fs::write(place.path("file"), "").unwrap();
+    nix::unistd::mkfifo(place.path("fifo").as_str(), Mode::S_IRWXU).unwrap();
+    let refused = |path: &str| open_store(path, "user_0/a", &place.claims).unwrap_err();
+    assert!(matches!(refused("tmp/x"), GrantError::Relative { .. }));
+    assert!(refused("tmp/x").to_string().contains("<subtype>//directory/file"));
+    assert!(matches!(refused(""), GrantError::Relative { .. }));
+    assert!(matches!(refused(&place.path("directory")), GrantError::Directory { .. }));
+    assert!(matches!(refused(&place.path("fifo")), GrantError::NotStorage { kind: "FIFO", .. }));
+    assert!(matches!(refused("/dev/null"), GrantError::NotStorage { kind: "character device", .. }));
+    assert!(matches!(refused("/dev/no-such-disk"), GrantError::NoDevice { .. }));
+    assert!(!Path::new("/dev/no-such-disk").exists(), "nothing may be created in /dev");
+    assert!(matches!(refused(&place.path("none/x")), GrantError::NoDirectory { .. }));
+    assert!(matches!(refused(&place.path("file/x")), GrantError::NoDirectory { .. }));
+}
+
+#[test]
+fn a_magic_link_is_not_followed_but_a_symbolic_link_is() {
+    let place = Place::new();
+    fs::write(place.path("file"), "").unwrap();
+    symlink(place.path("file"), place.path("link")).unwrap();
+    place.open("link", "user_0/a").unwrap();
+    let file = fs::File::options().read(true).write(true).open(place.path("file")).unwrap();
+    let magic = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let error = open_store(&magic, "user_0/a", &place.claims).unwrap_err();
+    assert!(matches!(error, GrantError::Denied { errno: Errno::ELOOP, .. }), "{error}");
+}
+
+#[test]
+fn one_file_serves_one_device_under_whatever_name() {
+    let place = Place::new();
+    let first = place.open("file", "user_0/first").unwrap();
+    symlink(place.path("file"), place.path("link")).unwrap();
+    fs::hard_link(place.path("file"), place.path("other-name")).unwrap();
+    for name in ["file", "link", "other-name"] {
+        let error = place.open(name, "user_0/second").unwrap_err();
+        assert!(matches!(&error, GrantError::Claimed { holder, .. } if holder == "user_0/first"), "{error}");
+        assert!(error.to_string().contains("user_0/first"), "{error}");
+    }
+    place.open("another", "user_0/second").unwrap();
+    drop(first);
+    place.open("link", "user_0/second").unwrap();
+}
+
+#[test]
+fn a_store_that_may_still_write_keeps_its_file() {
+    let place = Place::new();
+    place.open("file", "user_0/stuck").unwrap().claim.keep_for_good();
+    assert!(matches!(place.open("file", "user_0/next"), Err(GrantError::Claimed { .. })));
+}

@@ -1,0 +1,128 @@
+//! Which devices there are, by UIO node, and what is going on with each of them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use lunbox_tcmu::{DeviceEvent, DeviceId, DeviceName, Minor};
+
+/// What the control plane knows about one UIO node.
+#[derive(Debug)]
+pub struct Entry<D> {
+    /// The device that is served there, if there is one.
+    pub served: Option<Served<D>>,
+    /// A job is looking at the node, or has the device.
+    pub busy: bool,
+    /// The event that the job works on, and that is answered when it is done.
+    pub current: Option<DeviceEvent>,
+    /// Events that came meanwhile.
+    pub waiting: VecDeque<DeviceEvent>,
+    /// The device asked for its serial number before the job that started it was done.
+    pub wants_serial: bool,
+}
+
+/// A device that is served.
+#[derive(Debug)]
+pub struct Served<D> {
+    /// The kernel's number for it.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: DeviceName,
+    /// How many were served before it; orders the shutdown.
+    pub order: u64,
+    /// The device, unless a job has it.
+    pub device: Option<D>,
+    /// The serial number as it was last read.
+    pub serial: String,
+    /// An INQUIRY waits for the serial number, which is known, but a job has the device.
+    pub owes_serial: bool,
+    /// Its UIO node has gone.
+    pub gone: bool,
+}
+
+impl<D> Default for Entry<D> {
+    fn default() -> Self {
+        Self { served: None, busy: false, current: None, waiting: VecDeque::new(), wants_serial: false }
+    }
+}
+
+/// All nodes that are served or worked on.
+#[derive(Debug)]
+pub struct Registry<D> {
+    entries: BTreeMap<Minor, Entry<D>>,
+    admitted: u64,
+}
+
+impl<D> Default for Registry<D> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), admitted: 0 }
+    }
+}
+
+impl<D> Registry<D> {
+    /// The entry of a node, made if there is none.
+    pub fn entry(&mut self, minor: Minor) -> &mut Entry<D> {
+        self.entries.entry(minor).or_default()
+    }
+
+    /// The entry of a node, if there is one.
+    pub fn get(&mut self, minor: Minor) -> Option<&mut Entry<D>> {
+        self.entries.get_mut(&minor)
+    }
+
+    /// The device that is served at a node.
+    pub fn served(&mut self, minor: Minor) -> Option<&mut Served<D>> {
+        self.entries.get_mut(&minor)?.served.as_mut()
+    }
+
+    /// Where a device is, for events that do not tell.
+    pub fn find(&self, id: DeviceId) -> Option<Minor> {
+        let mut entries = self.entries.iter();
+        entries
+            .find(|(_, entry)| entry.served.as_ref().is_some_and(|served| served.id == id))
+            .map(|(&minor, _)| minor)
+    }
+
+    /// Puts a new device into its entry and returns the one that was there.
+    pub fn serve(&mut self, minor: Minor, id: DeviceId, name: DeviceName, device: D) -> Option<Served<D>> {
+        let order = self.admitted;
+        self.admitted += 1;
+        let served = Served {
+            id,
+            name,
+            order,
+            device: Some(device),
+            serial: String::new(),
+            owes_serial: false,
+            gone: false,
+        };
+        self.entry(minor).served.replace(served)
+    }
+
+    /// Forgets a node at which nothing is served and nothing goes on.
+    pub fn tidy(&mut self, minor: Minor) {
+        let idle = |entry: &Entry<D>| entry.served.is_none() && !entry.busy && entry.waiting.is_empty();
+        if self.entries.get(&minor).is_some_and(idle) {
+            self.entries.remove(&minor);
+        }
+    }
+
+    /// The nodes at which devices are served, the newest device first.
+    pub fn newest_first(&self) -> Vec<Minor> {
+        let mut served: Vec<_> = self
+            .entries
+            .iter()
+            .filter_map(|(&minor, entry)| Some((entry.served.as_ref()?.order, minor)))
+            .collect();
+        served.sort_unstable_by(|a, b| b.cmp(a));
+        served.into_iter().map(|(_, minor)| minor).collect()
+    }
+
+    /// Number of devices served.
+    pub fn len(&self) -> usize {
+        self.entries.values().filter(|entry| entry.served.is_some()).count()
+    }
+
+    /// Nothing is served.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,91 @@
+//! What the host keeps for one instance, and the imports that use it (`buffers` and `log` in the WIT).
+
+use std::cell::RefMut;
+
+use lunbox_contract::{BufferError, BufferId, Buffers, Tag};
+
+use crate::bindings::lunbox::handler::{buffers, log, types};
+use crate::deadline::CallClock;
+use crate::fault::Stop;
+use crate::guest_log::GuestLog;
+use crate::limiter::Limiter;
+use crate::{Limits, SharedBuffers};
+
+/// The host's side of one instance.
+pub(crate) struct Context {
+    pub(crate) limiter: Limiter,
+    pub(crate) clock: CallClock,
+    buffers: SharedBuffers,
+    log: GuestLog,
+    hostcall_bytes: u32,
+}
+
+impl Context {
+    pub(crate) fn new(device: &str, buffers: SharedBuffers, limits: &Limits) -> Self {
+        Self {
+            limiter: Limiter::new(limits),
+            clock: CallClock::new(limits),
+            buffers,
+            log: GuestLog::new(device, limits),
+            hostcall_bytes: limits.hostcall_bytes,
+        }
+    }
+
+    fn buffers(&self) -> Result<RefMut<'_, dyn Buffers + 'static>, Stop> {
+        self.buffers
+            .try_borrow_mut()
+            .map_err(|_| Stop::Host("the buffers are borrowed during a call into the handler"))
+    }
+}
+
+impl buffers::Host for Context {
+    fn take(
+        &mut self,
+        tag: types::Tag,
+        buffer: types::BufferId,
+        offset: u32,
+        length: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, buffers::BufferError>> {
+        // Before anything is allocated: the length is the guest's word.
+        let Ok(size) = usize::try_from(length) else { return Ok(Err(buffers::BufferError::OutOfRange)) };
+        if length > self.hostcall_bytes {
+            return Ok(Err(buffers::BufferError::OutOfRange));
+        }
+        let mut bytes = vec![0; size];
+        let taken = self.buffers()?.take(Tag(tag), BufferId(buffer), offset, &mut bytes);
+        Ok(taken.map(|()| bytes).map_err(Into::into))
+    }
+
+    fn put(
+        &mut self,
+        tag: types::Tag,
+        buffer: types::BufferId,
+        offset: u32,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), buffers::BufferError>> {
+        let put = self.buffers()?.put(Tag(tag), BufferId(buffer), offset, &data);
+        Ok(put.map_err(Into::into))
+    }
+}
+
+impl log::Host for Context {
+    fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        self.log.write(level, &message);
+        Ok(())
+    }
+}
+
+impl types::Host for Context {}
+
+impl From<BufferError> for buffers::BufferError {
+    fn from(error: BufferError) -> Self {
+        match error {
+            BufferError::UnknownTag => Self::UnknownTag,
+            BufferError::UnknownBuffer => Self::UnknownBuffer,
+            BufferError::OutOfRange => Self::OutOfRange,
+            BufferError::WrongDirection => Self::WrongDirection,
+            BufferError::Lost => Self::Lost,
+            BufferError::InUse => Self::InUse,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+#!/bin/sh
+# A handler that misbehaves in every way it knows: its LUN keeps answering and its neighbour notices nothing.
+# The triggers are reads of the LUN's last blocks; tests/guests/hostile has the table.
+# limit: 240
+# machines: uml
+. /host/tests/lib.sh
+HANDLERS=/tmp/handlers
+mkdir -p "$HANDLERS"
+cp /host/handlers/*.wasm /host/handlers-test/*.wasm "$HANDLERS/"
+
+start_lunboxd
+mk_user neighbour file//tmp/neighbour.img $((64 * MIB))
+map_loop neighbour 0
+neighbour=$DISK
+mk_user hostile hostile//tmp/hostile.img $((64 * MIB))
+map_loop hostile 1
+start_load "$neighbour" neighbour
+load=$load_pid
+
+dd if=/dev/urandom of=/tmp/pattern bs=4096 count=16 2> /dev/null
+must 20 dd if=/tmp/pattern of="/dev/$DISK" bs=4096 count=16 oflag=direct
+
+# Not through the block layer: it would retry a BUSY for minutes.
+read_block() { # LBA of 512 bytes, seconds
+    cdb=$(printf '28 00 %02x %02x %02x %02x 00 00 08 00' \
+        $(($1 >> 24 & 255)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255)))
+    # Split on purpose: one argument per byte.
+    # shellcheck disable=SC2086
+    sg_raw --timeout="$2" --request=4096 --outfile="$SCRATCH/block" "/dev/$SG" $cdb
+}
+reads_back() {
+    read_block 8 3 > /dev/null 2>&1 || return 1
+    dd if=/tmp/pattern bs=4096 skip=1 count=1 2> /dev/null | cmp -s - "$SCRATCH/block"
+}
+
+for trigger in $(seq 1 16) 20 21; do
+    bounded 30 read_block $((64 * 2048 - trigger * 8)) 3 > "$SCRATCH/trigger" 2>&1
+    status=$?
+    case $trigger in
+        # Bad buffer calls that got their errors, a log flood, reads that would misbehave only if cancelled, good manners.
+        10 | 12 | 13 | 15 | 20 | 21) [ $status = 0 ] ;;
+        *) [ $status != 0 ] ;;
+    esac || {
+        cat "$SCRATCH/trigger"
+        fail "trigger $trigger: sg_raw ended with status $status"
+    }
+    within 15 "hostile LUN answers after trigger $trigger" reads_back
+    daemon_alive
+    load_ok neighbour
+    say "trigger $trigger: status $status, $(grep -m 1 -Ei 'sense|status' "$SCRATCH/trigger" || echo 'no sense'); served again"
+done
+
+wait_for_io "$neighbour"
+stop_load neighbour "$load"
+remove_cleanly hostile 1
+remove_cleanly neighbour 0
+stop_lunboxd || fail "lunboxd ended with status $?"
+say "done"

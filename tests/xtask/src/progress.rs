@@ -1,0 +1,63 @@
+//! What the user sees while something takes its time: a spinner on a terminal, plain lines elsewhere.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// One piece of work in progress. It ends with [`Progress::done`]; dropped without it, the work failed and the line
+/// says so.
+#[derive(Debug)]
+pub struct Progress {
+    what: String,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    finished: bool,
+}
+
+impl Progress {
+    /// Announces `what`.
+    pub fn start(what: impl Into<String>) -> Self {
+        let what = what.into();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim} {elapsed}") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(what.clone());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("   {what} …");
+        }
+        Self { what, started: Instant::now(), bar, finished: false }
+    }
+
+    /// Shows what the work is at just now. Nothing off a terminal: there a log would only grow.
+    pub fn detail(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    /// The work is done.
+    pub fn done(mut self) {
+        self.finished = true;
+        self.close("done");
+    }
+
+    fn close(&self, word: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("   {}: {word} in {:.1} s", self.what, self.started.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.close("failed");
+        }
+    }
+}

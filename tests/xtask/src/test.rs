@@ -1,0 +1,96 @@
+//! `cargo xtask test`: everything that must hold, in the order of how soon it can fail.
+
+mod guest_tests;
+mod licences;
+mod steps;
+
+use crate::bench;
+use crate::compile;
+use crate::process;
+use crate::progress::Progress;
+use crate::tools::{self, Missing};
+use anyhow::Context;
+use std::process::Command;
+use steps::{Steps, Verdict};
+
+/// Options of the command.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Stops at the first failure. The last line is `N passed, N failed`, counted in steps; the exit status is 0 only when
+nothing failed.
+
+Examples:
+  cargo xtask test
+  cargo xtask test --no-guest           without root and without a guest image
+  cargo xtask test --only restart       the guest test restart alone, with the current build")]
+pub struct Options {
+    /// Longer rounds in the guest
+    #[arg(long)]
+    full: bool,
+    /// Leave out what needs a guest
+    #[arg(long, conflicts_with = "only")]
+    no_guest: bool,
+    /// Build and run this guest test alone (tests/guest/NAME.test.sh), on both machines where it applies
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+/// Runs the steps; the result is the exit status.
+///
+/// # Errors
+/// When the list of steps cannot be made. A failing step is no error here.
+pub fn run(options: &Options) -> anyhow::Result<i32> {
+    let guest_tests = if options.no_guest { Vec::new() } else { guest_tests::find(options.only.as_deref())? };
+    let mut steps = Steps::default();
+    steps.run("tools", || install_tools(options));
+    if options.only.is_none() {
+        steps.run("format", || cargo(&["fmt", "--all", "--check"]));
+        steps.run("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+        steps.run("documentation", documentation);
+        steps.run("licences, bans, sources", licences::check);
+        steps.run("advisories", licences::advisories);
+    }
+    steps.run("build", || compile::all().map(|()| Verdict::Passed));
+    if options.only.is_none() {
+        steps.run("tests on this machine", || cargo(&["test", "--workspace"]));
+    }
+    for test in &guest_tests {
+        steps.run(&test.title(), || test.run(options.full));
+    }
+    if options.only.is_none() {
+        steps.run("benchmark runs", || bench::measure(true, &[]).map(|()| Verdict::Passed));
+    }
+    Ok(steps.summary())
+}
+
+fn cargo(arguments: &[&str]) -> anyhow::Result<Verdict> {
+    process::run(&mut compile::cargo(arguments))?;
+    Ok(Verdict::Passed)
+}
+
+fn documentation() -> anyhow::Result<Verdict> {
+    let mut command = compile::cargo(&["doc", "--workspace", "--no-deps"]);
+    process::run(command.env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(Verdict::Passed)
+}
+
+fn install_tools(options: &Options) -> anyhow::Result<Verdict> {
+    compile::wasm_target()?;
+    for (component, program) in [("rustfmt", "rustfmt"), ("clippy", "cargo-clippy")] {
+        if tools::find(program).is_none() {
+            let progress = Progress::start(format!("adding {component} to the toolchain"));
+            process::run_quietly(Command::new("rustup").args(["component", "add", component]), &progress)
+                .with_context(|| format!("`rustup component add {component}` installs it"))?;
+            progress.done();
+        }
+    }
+    if options.only.is_none() {
+        licences::install()?;
+    }
+    if !options.no_guest {
+        for list in [tools::IMAGE, tools::UML, tools::QEMU] {
+            tools::require(list, Missing::Install)?;
+        }
+    }
+    Ok(Verdict::Passed)
+}

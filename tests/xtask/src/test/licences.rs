@@ -1,0 +1,69 @@
+//! cargo-deny: licences, bans and sources of all dependencies; advisories where their database can be reached.
+
+use super::steps::Verdict;
+use crate::compile;
+use crate::paths;
+use crate::process;
+use crate::tools;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Fetching the advisory database takes seconds where it is reachable at all.
+const FETCH_LIMIT: Duration = Duration::from_secs(45);
+
+/// cargo-deny as found in `PATH`, else the checkout's own.
+fn program() -> Option<PathBuf> {
+    let own = paths::tools().join("bin/cargo-deny");
+    tools::find("cargo-deny").or_else(|| own.is_file().then_some(own))
+}
+
+fn deny(arguments: &[&str]) -> anyhow::Result<Command> {
+    let program = program().ok_or_else(|| {
+        anyhow::anyhow!("cargo-deny is missing; `cargo install cargo-deny --locked` installs it")
+    })?;
+    let mut command = Command::new(program);
+    command.args(["--all-features"]).args(arguments).current_dir(paths::root());
+    Ok(command)
+}
+
+/// Builds cargo-deny into the checkout's tools if there is none.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn install() -> anyhow::Result<()> {
+    if program().is_some() {
+        return Ok(());
+    }
+    println!("   building cargo-deny, once: cargo install cargo-deny --locked");
+    // Unoptimised: it builds in a third of the time and runs for seconds.
+    let mut command = compile::cargo(&["install", "cargo-deny", "--locked", "--debug", "--root"]);
+    command.arg(paths::tools()).env("CARGO_TARGET_DIR", paths::target().join("tools-build"));
+    process::run(&mut command)
+}
+
+/// Licences, bans and sources against deny.toml.
+///
+/// # Errors
+/// When one of them does not hold; cargo-deny has said which.
+pub fn check() -> anyhow::Result<Verdict> {
+    process::run(&mut deny(&["check", "bans", "licenses", "sources"])?)?;
+    Ok(Verdict::Passed)
+}
+
+/// Known vulnerabilities, if the database can be had.
+///
+/// # Errors
+/// When a dependency has one.
+pub fn advisories() -> anyhow::Result<Verdict> {
+    match process::run_for(&mut deny(&["fetch", "db"])?, FETCH_LIMIT)? {
+        Some(true) => {}
+        Some(false) => return Ok(Verdict::Skipped("the advisory database cannot be fetched".into())),
+        None => {
+            let limit = FETCH_LIMIT.as_secs();
+            return Ok(Verdict::Skipped(format!("the advisory database did not come within {limit} s")));
+        }
+    }
+    process::run(&mut deny(&["check", "--disable-fetch", "advisories"])?)?;
+    Ok(Verdict::Passed)
+}

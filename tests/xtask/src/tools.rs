@@ -1,0 +1,99 @@
+//! Programs from outside the checkout: which are there, which command brings the others.
+
+use crate::process;
+use crate::progress::Progress;
+use anyhow::bail;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A program and the Debian package that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tool {
+    /// Name of the program.
+    pub program: &'static str,
+    /// Package that contains it.
+    pub package: &'static str,
+}
+
+/// What building the guest's root image needs.
+pub const IMAGE: &[Tool] = &[
+    Tool { program: "apt-get", package: "apt" },
+    Tool { program: "dpkg", package: "dpkg" },
+    Tool { program: "perl", package: "perl" },
+    Tool { program: "mkfs.ext4", package: "e2fsprogs" },
+    Tool { program: "xz", package: "xz-utils" },
+    Tool { program: "chroot", package: "coreutils" },
+];
+
+/// What running User-Mode Linux needs.
+pub const UML: &[Tool] = &[Tool { program: "taskset", package: "util-linux" }];
+
+/// What running the SMP guest needs.
+pub const QEMU: &[Tool] = &[Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" }];
+
+/// Whether missing tools may be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Say which command installs them and stop.
+    Report,
+    /// Install them when we are root, else report.
+    Install,
+}
+
+/// Where `program` lies: `PATH`, then the administrator's folders, which an ordinary user's `PATH` may lack.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(extra).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Makes sure that `tools` are there.
+///
+/// # Errors
+/// When some are missing and may not or cannot be installed; the message has the command that installs them.
+pub fn require(tools: &[Tool], missing: Missing) -> anyhow::Result<()> {
+    let absent: Vec<&Tool> = tools.iter().filter(|tool| find(tool.program).is_none()).collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = absent.iter().map(|tool| tool.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let names: Vec<&str> = absent.iter().map(|tool| tool.program).collect();
+    let remedy = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
+    if missing == Missing::Report || !is_root() || find("apt-get").is_none() {
+        bail!("missing: {}. As root: {remedy}", names.join(", "));
+    }
+    let progress = Progress::start(format!("installing {} ({remedy})", packages.join(", ")));
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.args(["install", "-y", "--no-install-recommends"]).args(&packages);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        process::run_quietly(&mut command, &progress)
+    };
+    // Package lists may be absent or out of date: fetch them once before giving up.
+    if install().is_err() {
+        process::run_quietly(Command::new("apt-get").arg("update"), &progress)?;
+        install()?;
+    }
+    progress.done();
+    Ok(())
+}
+
+/// Whether we run as root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_tool_is_named_with_its_remedy() {
+        let tools = [Tool { program: "no-such-program-at-all", package: "some-package" }];
+        let error = require(&tools, Missing::Report).unwrap_err().to_string();
+        assert!(error.contains("no-such-program-at-all") && error.contains("some-package"), "{error}");
+        assert!(require(&[Tool { program: "sh", package: "dash" }], Missing::Report).is_ok());
+    }
+}
