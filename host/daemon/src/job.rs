@@ -231,7 +231,9 @@ fn admit<S: Starter>(
     }
     let directory = around.configfs.device(&node.name);
     if reason == Reason::Waiting && !directory.exists() {
-        return Admission::Skipped; // it is being removed: a look would wait for our own answer
+        // A closer look would wait for the removal, and the removal for our answer.
+        tracing::debug!(device = %node.name, "is being removed");
+        return Admission::Skipped;
     }
     if let Reason::Waiting | Reason::TakeOver = reason {
         let enabled = match directory.enabled() {

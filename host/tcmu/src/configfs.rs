@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::{Mode, fstat};
 
 use crate::name::{DeviceId, DeviceName};
 
@@ -34,6 +35,10 @@ pub struct Configfs {
 /// The directory of one device, `<core>/user_<hba>/<device>`. It may go at any time.
 #[derive(Clone, Debug)]
 pub struct DeviceDirectory {
+    /// The root of all devices.
+    core: PathBuf,
+    /// Below it.
+    relative: PathBuf,
     path: PathBuf,
 }
 
@@ -102,7 +107,8 @@ impl Configfs {
 
     /// The directory of a device, whether it exists or not.
     pub fn device(&self, name: &DeviceName) -> DeviceDirectory {
-        DeviceDirectory { path: self.core.join(format!("user_{}", name.hba)).join(&name.device) }
+        let relative = PathBuf::from(format!("user_{}", name.hba)).join(&name.device);
+        DeviceDirectory { core: self.core.clone(), path: self.core.join(&relative), relative }
     }
 
     /// Parameter `block_netlink`: while true, whoever causes a netlink event that wants an answer gets EAGAIN.
@@ -131,15 +137,18 @@ impl DeviceDirectory {
 
     /// The directory is there and is not being removed at this moment. Never waits on kernels from 5.12 on.
     ///
-    /// The difference matters. `rmdir` keeps the parent directory locked until the daemon has answered the
-    /// REMOVED event, so a daemon that looks up a name there before it answers waits for itself. Directories
-    /// that live are always in the kernel's name cache; so only the cache is asked.
+    /// The difference matters. `rmdir` keeps the directory and its parent locked until the daemon has answered
+    /// the REMOVED event, so a daemon that looks up a name there before it answers waits for itself. Directories
+    /// that live are always in the kernel's name cache, so only the cache is asked; one that is being removed
+    /// may still be in it, but has lost its links.
     pub fn exists(&self) -> bool {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        // The way to configfs leads through sysfs, which never answers from the cache alone.
+        let Ok(core) = open(&self.core, flags, Mode::empty()) else { return false };
         let how = OpenHow::new().flags(flags).resolve(ResolveFlag::from_bits_retain(RESOLVE_CACHED));
         // A change of the mount or rename state meanwhile also gives EAGAIN: then ask again.
-        (0..CACHE_ATTEMPTS).any(|_| match openat2(AT_FDCWD, &self.path, how) {
-            Ok(_) => true,
+        (0..CACHE_ATTEMPTS).any(|_| match openat2(&core, &self.relative, how) {
+            Ok(directory) => fstat(directory).is_ok_and(|stat| stat.st_nlink > 0),
             // An older kernel, or a filter that does not know the call.
             Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM) => self.path.is_dir(),
             Err(_) => false,

@@ -17,7 +17,7 @@ use clap::Parser;
 
 use crate::load::Direction;
 use crate::report::{Case, Row, summarize};
-use crate::side::{Side, StoreKind};
+use crate::side::{Medium, Side, StoreKind};
 
 /// Compares the sandboxed handler with the native one on the emulated ring.
 ///
@@ -87,18 +87,27 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Fresh devices for every round: where a device's memory happens to lie makes a difference of its own, which
+/// must not stick to one side.
 fn run(case: &Case, rounds: usize, round: Duration, dir: &std::path::Path) -> Result<Row> {
-    let mut native = Side::start(lunbox_behaviour::native_file(), case, dir)?;
-    let mut again = Side::start(lunbox_behaviour::native_file(), case, dir)?;
-    let mut wasm = Side::start(lunbox_behaviour::wasm("lunbox-handler-file"), case, dir)?;
+    let media = [Medium::new(case, dir)?, Medium::new(case, dir)?, Medium::new(case, dir)?];
     let mut samples = [Vec::new(), Vec::new(), Vec::new()];
-    // One unmeasured round each warms caches and allocations; then the sides alternate.
-    for index in 0..=rounds {
-        for (side, into) in [&mut native, &mut wasm, &mut again].into_iter().zip(&mut samples) {
-            let sample = side.round(round)?;
-            if index > 0 {
-                into.push(sample);
-            }
+    for index in 0..rounds {
+        let handlers = [
+            lunbox_behaviour::native_file(),
+            lunbox_behaviour::wasm("lunbox-handler-file"),
+            lunbox_behaviour::native_file(),
+        ];
+        let mut sides = Vec::new();
+        for (handler, medium) in handlers.into_iter().zip(&media) {
+            sides.push(Side::start(handler, case, medium)?);
+        }
+        // Who goes first changes, too.
+        for place in 0..sides.len() {
+            let which = (place + index) % sides.len();
+            // Unmeasured: warms caches and allocations.
+            sides[which].round(round / 5)?;
+            samples[which].push(sides[which].round(round)?);
         }
     }
     let [native, wasm, again] = samples;

@@ -1,5 +1,7 @@
 //! One side of the comparison: a device with its emulated kernel.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,9 +43,40 @@ pub struct Side {
 
 const SIZE: u64 = 256 << 20;
 
+/// What outlives the devices of one side: the file, if there is one.
+pub struct Medium(Option<File>);
+
+impl Medium {
+    /// For one side of a case.
+    pub fn new(case: &Case, dir: &Path) -> Result<Self> {
+        if case.store != StoreKind::File {
+            return Ok(Self(None));
+        }
+        let file = tempfile::tempfile_in(dir).with_context(|| dir.display().to_string())?;
+        // Allocated beforehand: the bench is about commands, not about the file system's allocator.
+        let chunk = vec![0x5a; 1 << 20];
+        let mut left = SIZE;
+        while left > 0 {
+            (&file).write_all(&chunk)?;
+            left -= chunk.len() as u64;
+        }
+        Ok(Self(Some(file)))
+    }
+
+    fn store(&self, kind: StoreKind) -> Result<Store> {
+        Ok(match (kind, &self.0) {
+            (StoreKind::Null, _) => Store::null(SIZE),
+            (StoreKind::File, Some(file)) => {
+                Store::file(file.try_clone()?.into(), FileOptions { read_only: false })?
+            }
+            _ => Store::memory(SIZE)?,
+        })
+    }
+}
+
 impl Side {
     /// Starts a LUN; the device's thread gets the last CPU, the load generator the first.
-    pub fn start(handler: Arc<dyn HandlerFactory>, case: &Case, dir: &Path) -> Result<Self> {
+    pub fn start(handler: Arc<dyn HandlerFactory>, case: &Case, medium: &Medium) -> Result<Self> {
         let in_flight = u64::from(case.size) * case.depth as u64;
         let kernel = Options {
             ring_bytes: (1 << 20) - 128,
@@ -54,21 +87,7 @@ impl Side {
         let (kernel, user) = Kernel::new(kernel)?;
         let map = Arc::new(Mapping::shared(user.memory.as_fd(), user.length)?);
         let ring = Ring::attach(map, Doorbell::Event { wait: user.wait, ring: user.ring })?;
-        let store = match case.store {
-            StoreKind::Null => Store::null(SIZE),
-            StoreKind::Memory => Store::memory(SIZE)?,
-            StoreKind::File => {
-                let file = tempfile::tempfile_in(dir).with_context(|| dir.display().to_string())?;
-                // Allocated beforehand: the bench is about commands, not about the file system's allocator.
-                let mut left = SIZE;
-                let chunk = vec![0x5a; 1 << 20];
-                while left > 0 {
-                    std::io::Write::write_all(&mut &file, &chunk)?;
-                    left -= chunk.len() as u64;
-                }
-                Store::file(file.into(), FileOptions { read_only: false })?
-            }
-        };
+        let store = medium.store(case.store)?;
         let info = StoreInfo {
             option: String::new(),
             size: store.size(),
