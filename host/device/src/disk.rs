@@ -42,6 +42,8 @@ pub(crate) struct Disk {
     unit: LogicalUnit,
     /// VPD pages 80h and 83h may be answered.
     identified: bool,
+    /// The names were told at least once.
+    known: bool,
     read_only: bool,
     /// The capacity has changed and no command has reported it yet (6/2A/09). One for the device, since the ring
     /// does not say which initiator a command came from.
@@ -60,7 +62,13 @@ impl Disk {
         unit.characteristics.dpo_fua = true;
         unit.characteristics.max_transfer = settings.max_transfer;
         unit.characteristics.optimal_transfer = settings.max_transfer;
-        Ok(Self { unit, identified: false, read_only: settings.read_only, capacity_changed: false })
+        Ok(Self {
+            unit,
+            identified: false,
+            known: false,
+            read_only: settings.read_only,
+            capacity_changed: false,
+        })
     }
 
     pub(crate) fn size(&self) -> Bytes {
@@ -90,7 +98,13 @@ impl Disk {
 
     pub(crate) fn set_identity(&mut self, identity: Identity) {
         self.unit.identity = Names::tcmu(&identity.serial);
-        self.identified = true;
+        (self.identified, self.known) = (true, true);
+    }
+
+    /// Makes do with the names that were told last. False if there are none.
+    pub(crate) const fn recall_identity(&mut self) -> bool {
+        self.identified = self.known;
+        self.known
     }
 
     /// The names may change; the next INQUIRY asks again.

@@ -325,9 +325,7 @@ impl DeviceLoop {
             match message {
                 Control::Identity(identity) => {
                     self.disk.set_identity(identity);
-                    for index in std::mem::take(&mut self.anonymous) {
-                        self.begin(index);
-                    }
+                    self.begin_anonymous();
                     self.disk.forget_identity();
                 }
                 Control::Resize(size, claim, reply) => {
@@ -338,15 +336,30 @@ impl DeviceLoop {
                             reply.send(Err(ResizeError::Invalid("another resize is in progress".to_owned())));
                     } else {
                         self.resize = Some(PendingResize { size, claim, reply });
+                        // Whoever asked may be the one who would answer for the names, and waits for us.
+                        if self.disk.recall_identity() {
+                            self.begin_anonymous();
+                            self.disk.forget_identity();
+                        }
                     }
                 }
                 Control::Stop => {
                     self.phase = match self.phase {
                         Phase::Serving => Phase::Draining,
                         _ => Phase::Cancelling,
+                    };
+                    if self.disk.recall_identity() {
+                        self.begin_anonymous();
                     }
                 }
             }
+        }
+    }
+
+    /// Goes on with the commands that waited for the device's names.
+    fn begin_anonymous(&mut self) {
+        for index in std::mem::take(&mut self.anonymous) {
+            self.begin(index);
         }
     }
 

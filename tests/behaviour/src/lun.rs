@@ -56,6 +56,7 @@ pub struct LunBuilder {
     kernel: Options,
     limits: Limits,
     backend: Backend,
+    names: usize,
 }
 
 impl LunBuilder {
@@ -105,6 +106,13 @@ impl LunBuilder {
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How often the supervisor answers when it is asked for the names; always by default.
+    #[must_use]
+    pub const fn names(mut self, times: usize) -> Self {
+        self.names = times;
         self
     }
 
@@ -163,12 +171,15 @@ impl LunBuilder {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let supervisor = {
             let (device, seen) = (Arc::clone(&device), Arc::clone(&seen));
+            let mut answers = self.names;
             std::thread::spawn(move || {
                 for event in events {
                     if event == Event::IdentityWanted
+                        && answers > 0
                         && let Ok(device) = device.lock()
                         && let Some(device) = device.as_ref()
                     {
+                        answers -= 1;
                         device.set_identity(Identity { serial: "0123456789abcdef".to_owned() });
                     }
                     if let Ok(mut seen) = seen.lock() {
@@ -204,6 +215,7 @@ impl Lun {
             kernel: Options::default(),
             limits: Limits::default(),
             backend: Backend::Auto,
+            names: usize::MAX,
         }
     }
 

@@ -1,5 +1,10 @@
 //! Behaviour of a LUN on the emulated ring, seen from the initiator. One binary, so that wasmtime is linked once.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of the functions that clippy takes for tests"
+)]
+
 mod buffers;
 mod data_path;
 mod faults;

@@ -33,6 +33,18 @@ fn the_serial_is_asked_for_when_an_inquiry_needs_it() {
 }
 
 #[test]
+fn a_resize_answers_an_inquiry_with_the_last_names_instead_of_waiting_for_new_ones() {
+    let lun = Lun::builder().names(1).start().unwrap();
+    good(&lun.initiator.inquiry_page(0x80).unwrap());
+    let cdb = lunbox_emulator::initiator::cdb::inquiry_page(0x80, 252);
+    let waiting = lun.initiator.start(&cdb, Data::In(252)).unwrap();
+    lun.device(|device| device.resize(Bytes(8 << 20), Duration::from_secs(5))).unwrap();
+    let answer = waiting.wait().unwrap();
+    good(&answer);
+    assert!(answer.data[4..].starts_with(b"0123456789abcdef"));
+}
+
+#[test]
 fn vital_product_data_lists_exactly_the_pages_that_are_answered() {
     let lun = Lun::builder().start().unwrap();
     let list = lun.initiator.inquiry_page(0).unwrap().data;
