@@ -13,7 +13,7 @@
 //!
 //! **The rule that must never break**: a ring entry is completed only when no store operation refers to its
 //! buffer. A command lives in a slot of the command table; the slot counts its operations, and the one function
-//! that completes commands ([`run`](mod@run)'s `finish`) is reached only at a count of zero.
+//! that completes commands (`finish` in `serve.rs`) is reached only at a count of zero.
 
 mod control;
 mod disk;

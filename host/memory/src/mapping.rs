@@ -176,6 +176,21 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// Writes `new` to an aligned word of a resident page if it still holds `current` (acquire and release).
+    /// Returns whether it did.
+    ///
+    /// # Errors
+    /// [`AccessError::OutOfRange`], [`AccessError::Misaligned`].
+    pub fn replace_u32(&self, offset: u64, current: u32, new: u32) -> Result<bool, AccessError> {
+        let at = self.word(offset, size_of::<u32>() as u64)?;
+        // SAFETY: needed to write only if nobody else has. `word` checked range and alignment, the mapping
+        // outlives the call, and other parties access the word atomically.
+        let word = unsafe { AtomicU32::from_ptr(at.cast()) };
+        Ok(word.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire).is_ok())
+    }
+}
+
 macro_rules! words {
     ($($load:ident $store:ident $atomic:ident $word:ident;)*) => {
         impl Mapping {
@@ -341,6 +356,15 @@ mod tests {
         assert!(matches!(map.span(u64::MAX, 2), Err(AccessError::OutOfRange { .. })));
         assert!(matches!(map.copy_in(4095, &[0; 2]), Err(AccessError::OutOfRange { .. })));
         assert!(map.span(4096, 0).is_ok());
+    }
+
+    #[test]
+    fn a_word_is_replaced_only_if_it_holds_what_is_expected() {
+        let map = Mapping::anonymous(4096).unwrap();
+        assert_eq!(map.replace_u32(8, 0, 5), Ok(true));
+        assert_eq!(map.replace_u32(8, 0, 6), Ok(false));
+        assert_eq!(map.load_u32(8), Ok(5));
+        assert!(map.replace_u32(4096, 0, 0).is_err());
     }
 
     #[test]

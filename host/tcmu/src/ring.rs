@@ -322,24 +322,39 @@ impl Ring {
     fn skip(&mut self, length: u32) -> Result<(), RingError> {
         self.consumed.push_back(Consumed { position: self.cursor, length, nonce: 0 });
         self.cursor = self.geometry.advance(self.cursor, length);
-        if self.consumed.len() == 1 { self.give_back() } else { Ok(()) }
+        if self.consumed.len() == 1 {
+            self.give_back()?;
+        }
+        Ok(())
     }
 
-    /// Moves cmd_tail up to the oldest entry that still waits for a completion.
-    fn give_back(&mut self) -> Result<(), RingError> {
+    /// Moves cmd_tail up to the oldest entry that still waits for a completion. False if the ring was reset
+    /// meanwhile: a tail that the kernel has set to 0 is left alone, for it would take what lies before ours for
+    /// completions, and the device for broken.
+    fn give_back(&mut self) -> Result<bool, RingError> {
+        let before = self.tail;
         while let Some(entry) = self.consumed.front().filter(|entry| entry.nonce == 0) {
             self.tail = self.geometry.advance(entry.position, entry.length);
             self.consumed.pop_front();
         }
-        self.dirty = true;
-        Ok(self.map.store_u32(CMD_TAIL, self.tail.0)?)
+        let mut moved = self.map.replace_u32(CMD_TAIL, before.0, self.tail.0)?;
+        // At 0 a reset does not change the tail, but the head, which was beyond what was taken.
+        let head = || self.geometry.position(self.map.load_u32(CMD_HEAD).ok()?);
+        if moved && before == Position(0) && head().is_some_and(|head| head.0 < self.cursor.0) {
+            self.map.replace_u32(CMD_TAIL, self.tail.0, before.0)?;
+            moved = false;
+        }
+        self.dirty |= moved;
+        self.reset_seen |= !moved;
+        Ok(moved)
     }
 
     /// Completes a command. The kernel sees it after [`Self::notify`]; from then on its buffer may belong to
     /// another command, so no operation may refer to it any more (unless [`Response::keep_buf`]).
     ///
-    /// A reset that happens during the call can not be noticed: the kernel offers no lock against it. Block
-    /// the device (`action/block_dev`) before resetting its ring.
+    /// A reset during the call is noticed when the tail is moved, which happens only if the kernel has not
+    /// changed it. What it can not see is an entry that the kernel has queued anew between the first look and
+    /// the response: block the device (`action/block_dev`) before resetting its ring, and there is none.
     ///
     /// # Errors
     /// [`Refused::Reset`] after a reset; [`Refused::Failed`] for [`Response::keep_buf`] where that is not
@@ -356,15 +371,16 @@ impl Ring {
             return Err(Refused::Reset(command));
         }
         match self.write_response(&command, response) {
-            Ok(()) => {
+            Ok(true) => {
                 command.abandon();
                 Ok(())
             }
+            Ok(false) => Err(Refused::Reset(command)),
             Err(error) => Err(Refused::Failed { command, error }),
         }
     }
 
-    fn write_response(&mut self, command: &Outstanding, response: &Response<'_>) -> Result<(), RingError> {
+    fn write_response(&mut self, command: &Outstanding, response: &Response<'_>) -> Result<bool, RingError> {
         let id = command.id();
         if response.keep_buf && !self.features.keep_buf {
             return Err(RingError::NotOffered { feature: "keeping a completed command's buffer (keep_buf)" });

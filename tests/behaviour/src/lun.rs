@@ -174,6 +174,9 @@ impl LunBuilder {
             let mut answers = self.names;
             std::thread::spawn(move || {
                 for event in events {
+                    if let Ok(mut seen) = seen.lock() {
+                        seen.push(event.clone());
+                    }
                     if event == Event::IdentityWanted
                         && answers > 0
                         && let Ok(device) = device.lock()
@@ -181,9 +184,6 @@ impl LunBuilder {
                     {
                         answers -= 1;
                         device.set_identity(Identity { serial: "0123456789abcdef".to_owned() });
-                    }
-                    if let Ok(mut seen) = seen.lock() {
-                        seen.push(event);
                     }
                 }
             })

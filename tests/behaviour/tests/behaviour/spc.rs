@@ -38,6 +38,8 @@ fn a_resize_answers_an_inquiry_with_the_last_names_instead_of_waiting_for_new_on
     good(&lun.initiator.inquiry_page(0x80).unwrap());
     let cdb = lunbox_emulator::initiator::cdb::inquiry_page(0x80, 252);
     let waiting = lun.initiator.start(&cdb, Data::In(252)).unwrap();
+    let asked = || lun.events().iter().filter(|event| **event == Event::IdentityWanted).count();
+    lun.wait_until("the names are asked for again", |_| asked() == 2);
     lun.device(|device| device.resize(Bytes(8 << 20), Duration::from_secs(5))).unwrap();
     let answer = waiting.wait().unwrap();
     good(&answer);
