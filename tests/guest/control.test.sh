@@ -5,6 +5,13 @@
 . /host/tests/lib.sh
 CORE=$CONFIGFS/core
 
+# The kernel waits for a daemon's answer without a limit and cannot be interrupted.
+waits_in_kernel() {
+    read -r stat 2> /dev/null < "/proc/$1/stat" || fail "it has ended without a daemon's answer"
+    case ${stat##*) } in D*) return 0 ;; esac
+    return 1
+}
+
 # The kernel waits for answers only after some daemon has said that it gives them.
 start_lunboxd
 stop_lunboxd || fail "lunboxd ended with status $?"
@@ -15,8 +22,7 @@ put dev_config=file//tmp/early.img "$CORE/user_0/early/control"
 put dev_size=$((64 * MIB)) "$CORE/user_0/early/control"
 put 1 "$CORE/user_0/early/enable" &
 enabling=$!
-within 10 "the UIO device of early" exists "/sys/class/uio/uio0"
-! gone "$enabling" || fail "enable did not wait for a daemon"
+within 10 "enable waits for an answer" waits_in_kernel "$enabling"
 start_lunboxd
 within 10 "enable is answered" gone "$enabling"
 wait "$enabling" || fail "enable failed with $?"
@@ -27,8 +33,7 @@ mk_user late file//tmp/late.img $((64 * MIB))
 kill -STOP "$DAEMON"
 rmdir "$CORE/user_0/late" &
 removing=$!
-within 10 "the UIO device of late goes away" has_no_uio late
-! gone "$removing" || fail "rmdir did not wait for a daemon"
+within 10 "rmdir waits for an answer" waits_in_kernel "$removing"
 kill_lunboxd
 start_lunboxd
 within 10 "rmdir is answered" gone "$removing"
@@ -73,9 +78,9 @@ all() {
 }
 delete() { rmdir "$CORE/user_$1/mass$1"; }
 all one
-[ "$(find /sys/class/uio/ -name 'uio*' | wc -l)" = 48 ] || fail "not 48 UIO devices"
+[ "$(find /sys/class/uio/ -name 'uio[0-9]*' | wc -l)" = 48 ] || fail "not 48 UIO devices"
 all delete
-[ "$(find /sys/class/uio/ -name 'uio*' | wc -l)" = 0 ] || fail "UIO devices were left behind"
+[ "$(find /sys/class/uio/ -name 'uio[0-9]*' | wc -l)" = 0 ] || fail "UIO devices were left behind"
 daemon_alive
 stop_lunboxd || fail "lunboxd ended with status $?"
 say "done"
