@@ -81,6 +81,11 @@ impl Guest {
         self.instance.is_some()
     }
 
+    /// It serves and has not failed lately.
+    pub(crate) const fn is_trusted(&self) -> bool {
+        self.instance.is_some() && self.failures == 0
+    }
+
     /// A command was planned without a fault.
     pub(crate) fn planned(&mut self) {
         if self.failures > 0 {

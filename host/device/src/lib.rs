@@ -15,6 +15,7 @@
 //! buffer. A command lives in a slot of the command table; the slot counts its operations, and the one function
 //! that completes commands (`finish` in `serve.rs`) is reached only at a count of zero.
 
+mod batch;
 mod control;
 mod disk;
 mod guest;

@@ -16,6 +16,7 @@ use lunbox_scsi::Bytes;
 use lunbox_store::{Executor, Options, RegionId, StoreIndex};
 use lunbox_tcmu::{Next, Ring, RingError};
 
+use crate::batch::Batch;
 use crate::control::{Control, Event, Inbox, ResizeClaim, ResizeError};
 use crate::disk::Disk;
 use crate::guest::{Guest, Rebuild};
@@ -67,6 +68,8 @@ pub(crate) struct DeviceLoop {
     pub(crate) ranges: RangeTable,
     /// Commands that wait for the handler or a range, oldest first.
     pub(crate) parked: VecDeque<SlotIndex>,
+    /// Commands that arrived together and are about to be planned together.
+    pub(crate) batch: Batch,
     /// Commands that wait for the device's identity.
     pub(crate) anonymous: Vec<SlotIndex>,
     /// Commands of lost instances whose operations have not ended.
@@ -135,6 +138,7 @@ impl DeviceLoop {
             disk,
             ranges: RangeTable::default(),
             parked: VecDeque::new(),
+            batch: Batch::default(),
             anonymous: Vec::new(),
             orphans: 0,
             reset: None,
@@ -221,6 +225,12 @@ impl DeviceLoop {
     }
 
     fn drain(&mut self) -> Result<(), RingError> {
+        let drained = self.take_entries();
+        self.plan_batch();
+        drained
+    }
+
+    fn take_entries(&mut self) -> Result<(), RingError> {
         while self.accepts() {
             if self.ring.was_reset() {
                 self.begin_reset();
@@ -244,6 +254,8 @@ impl DeviceLoop {
                 }
                 Ok(Some(Next::TaskManagement(_))) => {
                     let ids = std::mem::take(&mut self.table.borrow_mut().slot(index).request.aborted);
+                    // It may name commands that arrived just before it.
+                    self.plan_batch();
                     self.abort(&ids);
                     let mut table = self.table.borrow_mut();
                     table.slot(index).request.aborted = ids;

@@ -66,10 +66,18 @@ impl DeviceLoop {
                     None
                 };
                 drop(table);
-                if let Some(outstanding) = early {
-                    self.complete(outstanding, code::GOOD, None, None);
+                match early {
+                    Some(outstanding) => {
+                        self.complete(outstanding, code::GOOD, None, None);
+                        self.plan(index);
+                    }
+                    None => {
+                        self.batch.push(index);
+                        if self.batch.is_full() {
+                            self.plan_batch();
+                        }
+                    }
                 }
-                self.plan(index);
             }
         }
     }
@@ -112,7 +120,7 @@ impl DeviceLoop {
         }
     }
 
-    fn apply(&mut self, index: SlotIndex, outcome: Outcome) {
+    pub(crate) fn apply(&mut self, index: SlotIndex, outcome: Outcome) {
         match outcome {
             Outcome::Io(op) => {
                 let covers = {
@@ -414,6 +422,7 @@ impl DeviceLoop {
         self.counters.resets.add(1);
         tracing::warn!(device = self.name, "the ring was reset; waiting for operations in flight");
         let mut hazard = false;
+        self.batch.clear();
         let indices = self.table.borrow().indices();
         for index in indices {
             let (stage, running, tag, doomed, open) = {

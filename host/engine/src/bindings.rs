@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
         world everything {
             include lunbox:handler/base@0.1.0;
             include lunbox:handler/with-block@0.1.0;
+            include lunbox:handler/with-block-batch@0.1.0;
             include lunbox:handler/with-cdb@0.1.0;
             include lunbox:handler/with-resize@0.1.0;
             include lunbox:handler/with-block-unmap@0.1.0;

@@ -8,7 +8,7 @@ use lunbox_contract::{
 use lunbox_scsi::{Sense, SenseKey};
 
 use crate::Fault;
-use crate::bindings::exports::lunbox::handler::{block, block_unmap, cdb, events};
+use crate::bindings::exports::lunbox::handler::{block_unmap, cdb, events};
 use crate::bindings::lunbox::handler::types as wit;
 use crate::text::one_line;
 
@@ -18,13 +18,13 @@ const MAX_MESSAGE: usize = 1024;
 /// Longest CDB of SCSI (SPC-5 4.2.3: variable length, 8 + 252 bytes).
 const MAX_CDB: usize = 260;
 
-pub(crate) const fn block_command(command: &BlockCommand) -> block::Command {
-    block::Command {
+pub(crate) const fn block_command(command: &BlockCommand) -> wit::BlockCommand {
+    wit::BlockCommand {
         tag: command.tag.0,
         kind: match command.kind {
-            BlockKind::Read => block::Kind::Read,
-            BlockKind::Write => block::Kind::Write,
-            BlockKind::Flush => block::Kind::Flush,
+            BlockKind::Read => wit::BlockKind::Read,
+            BlockKind::Write => wit::BlockKind::Write,
+            BlockKind::Flush => wit::BlockKind::Flush,
         },
         fua: command.fua,
         offset: command.offset,

@@ -5,7 +5,8 @@ use wasmtime::{AsContextMut, Store};
 
 use crate::Abilities;
 use crate::bindings::exports::lunbox::handler::{
-    block, block_compare_and_write, block_unmap, block_write_zeroes, cdb, events, handler, resize, state,
+    block, block_batch, block_compare_and_write, block_unmap, block_write_zeroes, cdb, events, handler,
+    resize, state,
 };
 use crate::context::Context;
 
@@ -13,6 +14,7 @@ use crate::context::Context;
 pub(crate) struct ExportIndices {
     handler: handler::GuestIndices,
     block: Option<block::GuestIndices>,
+    batch: Option<block_batch::GuestIndices>,
     cdb: Option<cdb::GuestIndices>,
     resize: Option<resize::GuestIndices>,
     unmap: Option<block_unmap::GuestIndices>,
@@ -28,6 +30,7 @@ impl ExportIndices {
         Ok(Self {
             handler: handler::GuestIndices::new(pre)?,
             block: abilities.block.then(|| block::GuestIndices::new(pre)).transpose()?,
+            batch: abilities.batch.then(|| block_batch::GuestIndices::new(pre)).transpose()?,
             cdb: abilities.cdb.then(|| cdb::GuestIndices::new(pre)).transpose()?,
             resize: abilities.resize.then(|| resize::GuestIndices::new(pre)).transpose()?,
             unmap: abilities.unmap.then(|| block_unmap::GuestIndices::new(pre)).transpose()?,
@@ -49,6 +52,7 @@ impl ExportIndices {
 pub(crate) struct Exports {
     pub(crate) handler: handler::Guest,
     pub(crate) block: Option<block::Guest>,
+    pub(crate) batch: Option<block_batch::Guest>,
     pub(crate) cdb: Option<cdb::Guest>,
     pub(crate) resize: Option<resize::Guest>,
     pub(crate) unmap: Option<block_unmap::Guest>,
@@ -68,6 +72,7 @@ impl Exports {
         let mut store = store.as_context_mut();
         let handler = indices.handler.load(&mut store, instance)?;
         let block = indices.block.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
+        let batch = indices.batch.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let cdb = indices.cdb.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let resize = indices.resize.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let unmap = indices.unmap.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
@@ -77,6 +82,6 @@ impl Exports {
             indices.compare_and_write.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let state = indices.state.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let events = indices.events.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
-        Ok(Self { handler, block, cdb, resize, unmap, write_zeroes, compare_and_write, state, events })
+        Ok(Self { handler, block, batch, cdb, resize, unmap, write_zeroes, compare_and_write, state, events })
     }
 }

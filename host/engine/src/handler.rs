@@ -39,6 +39,18 @@ pub trait Handler {
     /// See [`Handler`]; [`Fault::Host`] if the handler has no block interface.
     fn submit_block(&mut self, command: &BlockCommand) -> Result<Outcome, Fault>;
 
+    /// Plans several block commands, in this order; their outcomes are appended to `outcomes`. One call into the
+    /// guest if it can take batches, which costs less and allocates one list.
+    ///
+    /// # Errors
+    /// See [`Handler`]; what is in `outcomes` then means nothing.
+    fn submit_blocks(&mut self, commands: &[BlockCommand], outcomes: &mut Vec<Outcome>) -> Result<(), Fault> {
+        for command in commands {
+            outcomes.push(self.submit_block(command)?);
+        }
+        Ok(())
+    }
+
     /// Plans a command from its CDB (6 to 260 bytes). [`Outcome::NotHandled`] if the handler has no CDB interface.
     ///
     /// # Errors
@@ -167,6 +179,8 @@ pub trait HandlerFactory: Send + Sync {
 pub struct Abilities {
     /// `block`: reads, writes and flushes.
     pub block: bool,
+    /// `block-batch`: several of them in one call.
+    pub batch: bool,
     /// `cdb`: whole CDBs.
     pub cdb: bool,
     /// `resize`.

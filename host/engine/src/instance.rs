@@ -23,6 +23,8 @@ pub(crate) struct Instance {
     ended: Option<Fault>,
     configured: bool,
     hostcall_bytes: usize,
+    /// The commands of a batch on their way in; kept for its memory.
+    batch: Vec<wit::BlockCommand>,
     /// The epoch must go on as long as there are instances.
     _code: Arc<Code>,
 }
@@ -58,7 +60,15 @@ impl Instance {
             .map_err(|error| InstanceError::Fault(Fault::of_instantiation(&error, limits.instances)))?;
         let exports =
             Exports::load(&code.indices, &mut store, &instance).map_err(InstanceError::WrongType)?;
-        Ok(Self { store, exports, ended: None, configured: false, hostcall_bytes, _code: Arc::clone(code) })
+        Ok(Self {
+            store,
+            exports,
+            ended: None,
+            configured: false,
+            hostcall_bytes,
+            batch: Vec::new(),
+            _code: Arc::clone(code),
+        })
     }
 
     /// Asks who the handler is. The texts are unchecked.
@@ -143,6 +153,36 @@ impl Handler for Instance {
         let block = exports.block.as_ref().ok_or_else(|| Fault::lacks("block"))?;
         let answer = block.call_submit(store, command);
         self.finish(answer)
+    }
+
+    fn submit_blocks(&mut self, commands: &[BlockCommand], outcomes: &mut Vec<Outcome>) -> Result<(), Fault> {
+        if self.exports.batch.is_none() {
+            for command in commands {
+                outcomes.push(self.submit_block(command)?);
+            }
+            return Ok(());
+        }
+        let mut lowered = std::mem::take(&mut self.batch);
+        lowered.clear();
+        lowered.extend(commands.iter().map(convert::block_command));
+        let (exports, store) = self.enter()?;
+        let batch = exports.batch.as_ref().ok_or_else(|| Fault::lacks("block-batch"))?;
+        let answer = batch.call_submit(store, &lowered);
+        self.batch = lowered;
+        let answers = match answer {
+            Ok(answers) if answers.len() == commands.len() => answers,
+            Ok(answers) => {
+                let (asked, got) = (commands.len(), answers.len());
+                return Err(self.end(Fault::Contract(format!(
+                    "block-batch.submit: {got} outcomes for {asked} commands"
+                ))));
+            }
+            Err(error) => return Err(self.end(Fault::of_call(&error))),
+        };
+        for answer in answers {
+            outcomes.push(self.finish(Ok(answer))?);
+        }
+        Ok(())
     }
 
     fn submit_cdb(&mut self, command: &CdbCommand<'_>) -> Result<Outcome, Fault> {

@@ -157,6 +157,7 @@ impl<H: Author + Block> HandlerFactory for NativeFactory<H> {
     fn abilities(&self) -> Abilities {
         Abilities {
             block: true,
+            batch: true,
             cdb: self.table.cdb.is_some(),
             resize: self.table.resize.is_some(),
             unmap: self.table.unmap.is_some(),

@@ -45,6 +45,7 @@ fn judge(imports: &[&str], exports: &[&str]) -> Result<Abilities, LoadError> {
     }
     let abilities = Abilities {
         block: has("block"),
+        batch: has("block-batch"),
         cdb: has("cdb"),
         resize: has("resize"),
         unmap: has("block-unmap"),

@@ -26,6 +26,7 @@ const NO_FLAGS: OpFlags = OpFlags { barrier: false, zero_at_eof: false, durable:
 fn all_abilities_are_seen() {
     let all = Abilities {
         block: true,
+        batch: true,
         cdb: true,
         resize: true,
         unmap: true,

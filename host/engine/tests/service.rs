@@ -30,7 +30,10 @@ fn configured(factory: &dyn HandlerFactory) -> Box<dyn Handler> {
 fn the_file_handler_says_who_it_is() {
     for factory in both() {
         assert_eq!(factory.description().subtype, "file");
-        assert_eq!(factory.abilities(), Abilities { block: true, resize: true, ..Abilities::default() });
+        assert_eq!(
+            factory.abilities(),
+            Abilities { block: true, batch: true, resize: true, ..Abilities::default() }
+        );
     }
 }
 
@@ -53,6 +56,30 @@ fn commands_become_final_operations() {
         let Ok(Outcome::Io(op)) = handler.submit_block(&flush) else { panic!("a flush is one operation") };
         assert_eq!(op.kind, OpKind::Flush);
     }
+}
+
+#[test]
+fn a_batch_is_planned_like_single_commands_in_order() {
+    for factory in both() {
+        let commands: Vec<_> = (1..=32).map(|tag| read(tag, tag * 4096)).collect();
+        let mut single = configured(factory.as_ref());
+        let expected: Vec<_> = commands.iter().map(|command| single.submit_block(command).unwrap()).collect();
+        let mut handler = configured(factory.as_ref());
+        let mut outcomes = vec![Outcome::BUSY];
+        handler.submit_blocks(&commands, &mut outcomes).unwrap();
+        assert_eq!(outcomes.remove(0), Outcome::BUSY, "what was there stays");
+        assert_eq!(outcomes, expected);
+    }
+}
+
+#[test]
+fn a_fault_in_a_batch_ends_the_instance() {
+    let component = engine().load(&guests::hostile()).unwrap();
+    let mut handler = configured(&component);
+    let trap = hostile::trigger_offset(SIZE, hostile::TRIGGER_TRAP).unwrap();
+    let fault = handler.submit_blocks(&[read(1, 0), read(2, trap), read(3, 0)], &mut Vec::new()).unwrap_err();
+    assert!(matches!(fault, Fault::Trap { .. }), "{fault}");
+    assert!(matches!(handler.submit_block(&read(4, 0)), Err(Fault::Ended(_))));
 }
 
 #[test]

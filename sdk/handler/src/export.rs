@@ -93,6 +93,15 @@ macro_rules! __ability {
         };
     };
 
+    // A batch is a loop over single commands, so every block handler has it.
+    (export block $component:ident) => {
+        $crate::wasm::bindings::block::export_ability!(
+            $component with_types_in $crate::wasm::bindings::block
+        );
+        $crate::wasm::bindings::block_batch::export_ability!(
+            $component with_types_in $crate::wasm::bindings::block_batch
+        );
+    };
     (export $ability:ident $component:ident) => {
         $crate::wasm::bindings::$ability::export_ability!(
             $component with_types_in $crate::wasm::bindings::$ability

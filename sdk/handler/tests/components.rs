@@ -91,21 +91,22 @@ fn check(component: &Surface, exports: &[&str]) {
 #[test]
 fn a_component_exports_the_abilities_that_its_handler_names_and_no_others() {
     let file = component(&["-p", "lunbox-handler-file"], "lunbox_handler_file.wasm");
-    check(&file, &["handler", "block", "resize"]);
+    check(&file, &["handler", "block", "block-batch", "resize"]);
     assert!(file.bytes <= 60 * 1024, "{} bytes", file.bytes);
 
     let null = component(&["-p", "lunbox-example-null"], "lunbox_example_null.wasm");
-    check(&null, &["handler", "block"]);
+    check(&null, &["handler", "block", "block-batch"]);
     assert!(null.bytes <= 60 * 1024, "{} bytes", null.bytes);
 
     let hostile = component(&["-p", "lunbox-test-hostile"], "lunbox_test_hostile.wasm");
-    check(&hostile, &["handler", "block", "resize"]);
+    check(&hostile, &["handler", "block", "block-batch", "resize"]);
     assert!(hostile.imports.is_superset(&names(&["buffers"])), "it calls take and put");
 
     let thin = component(&["-p", "lunbox-sdk", "--example", "thin"], "examples/thin.wasm");
     let all = [
         "handler",
         "block",
+        "block-batch",
         "cdb",
         "resize",
         "block-unmap",

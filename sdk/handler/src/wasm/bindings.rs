@@ -42,6 +42,7 @@ macro_rules! ability_with_types {
 }
 
 ability_with_types!(block, "with-block");
+ability_with_types!(block_batch, "with-block-batch");
 ability_with_types!(cdb, "with-cdb");
 ability_with_types!(resize, "with-resize");
 ability_with_types!(block_unmap, "with-block-unmap");

@@ -11,6 +11,7 @@ use super::bindings::base::exports::lunbox::handler::handler as handler_export;
 use super::bindings::base::lunbox::handler::types;
 use super::bindings::{
     block::exports::lunbox::handler::block as block_export,
+    block_batch::exports::lunbox::handler::block_batch as batch_export,
     block_compare_and_write::exports::lunbox::handler::block_compare_and_write as caw_export,
     block_unmap::exports::lunbox::handler::block_unmap as unmap_export,
     block_write_zeroes::exports::lunbox::handler::block_write_zeroes as zeroes_export,
@@ -87,21 +88,34 @@ impl<P: Place> handler_export::Guest for Component<P> {
     }
 }
 
+const fn block_command(command: &types::BlockCommand) -> BlockCommand {
+    BlockCommand {
+        tag: Tag(command.tag),
+        kind: match command.kind {
+            types::BlockKind::Read => BlockKind::Read,
+            types::BlockKind::Write => BlockKind::Write,
+            types::BlockKind::Flush => BlockKind::Flush,
+        },
+        fua: command.fua,
+        offset: command.offset,
+        length: command.length,
+    }
+}
+
 impl<P: Place<Handler: Block>> block_export::Guest for Component<P> {
     #[inline]
     fn submit(command: block_export::Command) -> types::Outcome {
-        let command = BlockCommand {
-            tag: Tag(command.tag),
-            kind: match command.kind {
-                block_export::Kind::Read => BlockKind::Read,
-                block_export::Kind::Write => BlockKind::Write,
-                block_export::Kind::Flush => BlockKind::Flush,
-            },
-            fua: command.fua,
-            offset: command.offset,
-            length: command.length,
-        };
-        Self::plan(|handler, buffers| Block::submit(handler, &command, buffers))
+        Self::plan(|handler, buffers| Block::submit(handler, &block_command(&command), buffers))
+    }
+}
+
+impl<P: Place<Handler: Block>> batch_export::Guest for Component<P> {
+    fn submit(commands: Vec<batch_export::Command>) -> Vec<types::Outcome> {
+        let planned = Self::call(|handler| {
+            let plan = |command| Block::submit(handler, &block_command(command), &mut HostBuffers);
+            commands.iter().map(plan).map(convert::outcome).collect()
+        });
+        planned.unwrap_or_else(|| commands.iter().map(|_| convert::outcome(Outcome::INTERNAL)).collect())
     }
 }
 

@@ -87,6 +87,35 @@ fn resume_and_scratch_buffers_bring_the_right_bytes() {
 }
 
 #[test]
+fn commands_that_were_planned_together_with_a_failing_one_are_served_when_repeated() {
+    let lun = lun();
+    let trap = cdb::read_16(hostile::trigger_offset(SIZE, hostile::TRIGGER_TRAP).unwrap() / 512, 8);
+    let reads: Vec<[u8; 16]> = (0..20).map(|place| cdb::read_16(place * 8, 8)).collect();
+    for place in 0..20 {
+        good(&lun.initiator.write(place * 8, &pattern(place, 4096)).unwrap());
+    }
+    let mut together: Vec<(&[u8], Data<'_>)> = reads.iter().map(|cdb| (&cdb[..], Data::In(4096))).collect();
+    together.insert(7, (&trap, Data::In(4096)));
+    let mut pending = Vec::new();
+    lun.initiator.start_all(&together, &mut pending).unwrap();
+    for command in pending {
+        let answer = command.wait().unwrap();
+        assert!(answer.is_good() || answer.is_busy(), "status {:#04x}", answer.status);
+    }
+    // Now one by one: whoever does nothing wrong is served although the culprit comes again with them.
+    let mut pending = Vec::new();
+    lun.initiator.start_all(&together, &mut pending).unwrap();
+    let busy: Vec<bool> = pending.into_iter().map(|command| command.wait().unwrap().is_busy()).collect();
+    assert_eq!(busy.iter().filter(|busy| **busy).count(), 1, "{busy:?}");
+    assert!(busy[7]);
+    for place in 0..20 {
+        assert_eq!(lun.initiator.read(place * 8, 8).unwrap().data, pattern(place, 4096));
+    }
+    assert_eq!(lun.status().faults, 2);
+    lun.assert_clean();
+}
+
+#[test]
 fn a_neighbour_goes_on_while_a_handler_loops() {
     let (bad, neighbour) = (lun(), lun());
     let stop = Arc::new(AtomicBool::new(false));
