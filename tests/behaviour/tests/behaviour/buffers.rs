@@ -55,27 +55,43 @@ fn next_users_are_safe(lun: &Lun, gate: &GateHandle) {
 }
 
 #[test]
-fn a_trap_with_operations_in_flight_waits_for_them() {
-    for on_cancel in [OnCancel::Honour, OnCancel::Ignore] {
-        let (gate, lun) = gated(on_cancel);
-        // One of each kind: a final read, a final write, a read whose end the guest waits for.
-        let read = start(&lun, &cdb::read_16(8, 8), Data::In(4096));
-        let write = start(&lun, &cdb::write_16(64, 8), Data::Out(&pattern(1, 4096)));
-        let listed = start(&lun, &trigger(hostile::TRIGGER_RESUME), Data::In(4096));
-        assert!(gate.wait_for_waiters(3, SECOND));
-        let trapped = lun.initiator.execute(&trigger(hostile::TRIGGER_TRAP), Data::In(4096)).unwrap();
-        assert!(trapped.is_busy());
-        assert!(!read.is_done() && !write.is_done(), "final operations do not depend on the guest");
-        if on_cancel == OnCancel::Ignore {
-            assert!(!listed.is_done(), "its operation could not be cancelled");
-        }
-        gate.open();
-        good(&read.wait().unwrap());
-        good(&write.wait().unwrap());
-        assert!(listed.wait().unwrap().is_busy());
-        next_users_are_safe(&lun, &gate);
-        assert_eq!(lun.status().faults, 1);
+fn a_lost_instance_waits_for_the_operations_in_flight_however_it_was_lost() {
+    for k in [
+        hostile::TRIGGER_TRAP,
+        hostile::TRIGGER_LOOP,
+        hostile::TRIGGER_MEMORY,
+        hostile::TRIGGER_RECURSION,
+        hostile::TRIGGER_NOT_HANDLED,
+        hostile::TRIGGER_TOO_MANY_OPS,
+        hostile::TRIGGER_EMPTY_LIST,
+    ] {
+        lose_instance(k, OnCancel::Honour);
+        lose_instance(k, OnCancel::Ignore);
     }
+}
+
+fn lose_instance(k: u64, on_cancel: OnCancel) {
+    let (gate, lun) = gated(on_cancel);
+    // One of each kind: a final read, a final write, reads whose end the guest waits for, into the command's
+    // buffer and into a scratch buffer.
+    let read = start(&lun, &cdb::read_16(8, 8), Data::In(4096));
+    let write = start(&lun, &cdb::write_16(64, 8), Data::Out(&pattern(1, 4096)));
+    let listed = start(&lun, &trigger(hostile::TRIGGER_RESUME), Data::In(4096));
+    let scratch = start(&lun, &trigger(hostile::TRIGGER_SCRATCH), Data::In(4096));
+    assert!(gate.wait_for_waiters(4, SECOND), "trigger {k}");
+    let failed = lun.initiator.execute(&trigger(k), Data::In(4096)).unwrap();
+    assert!(failed.is_busy(), "trigger {k}: status {:#04x}", failed.status);
+    assert!(!read.is_done() && !write.is_done(), "final operations do not depend on the guest");
+    if on_cancel == OnCancel::Ignore {
+        assert!(!listed.is_done() && !scratch.is_done(), "their operations could not be cancelled");
+    }
+    gate.open();
+    good(&read.wait().unwrap());
+    good(&write.wait().unwrap());
+    assert!(listed.wait().unwrap().is_busy());
+    assert!(scratch.wait().unwrap().is_busy());
+    next_users_are_safe(&lun, &gate);
+    assert_eq!(lun.status().faults, 1, "trigger {k}");
 }
 
 #[test]
@@ -195,7 +211,7 @@ fn a_vanished_data_page_fails_one_command_and_not_the_device() {
     assert!(read.wait().unwrap().is_busy(), "the initiator tries again with a buffer that is there");
     assert!(write.wait().unwrap().is_busy());
     lun.initiator.with_kernel(|kernel| kernel.restore_pages().unwrap());
-    good(&lun.initiator.read(0, 8).unwrap());
+    next_users_are_safe(&lun, &gate);
     assert_eq!(lun.status().faults, 0);
 }
 
