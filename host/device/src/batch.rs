@@ -2,7 +2,7 @@
 //! the call. A fault in it loses them all, so a handler that has failed is asked one by one until it is trusted
 //! again: then only the command that it fails on is answered BUSY.
 
-use lunbox_contract::{BlockCommand, Outcome};
+use lunbox_contract::{BlockCommand, Outcome, Tag};
 use lunbox_engine::Fault;
 
 use crate::run::DeviceLoop;
@@ -67,16 +67,22 @@ impl DeviceLoop {
         let Some(handler) = self.guest.instance() else { return };
         match handler.submit_blocks(&batch.commands, &mut batch.outcomes) {
             Ok(()) => {
-                for (&index, outcome) in batch.slots.iter().zip(batch.outcomes.drain(..)) {
-                    self.apply_of_batch(index, outcome);
+                for ((&index, command), outcome) in
+                    batch.slots.iter().zip(&batch.commands).zip(batch.outcomes.drain(..))
+                {
+                    self.apply_of_batch(index, command.tag, outcome);
                 }
             }
             Err(fault) => self.batch_failed_handler(&batch.slots, &fault),
         }
     }
 
-    fn apply_of_batch(&mut self, index: SlotIndex, outcome: Outcome) {
+    fn apply_of_batch(&mut self, index: SlotIndex, tag: Tag, outcome: Outcome) {
         if self.reset.is_some() {
+            // Forgotten by now; the handler must not wait for its end.
+            if matches!(outcome, Outcome::More(_)) {
+                self.tell_cancelled(tag.0);
+            }
             return;
         }
         // An outcome before this one may have been the end of the instance. A last operation needs it no more.

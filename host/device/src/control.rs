@@ -70,6 +70,11 @@ impl ResizeClaim {
     pub(crate) fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
     }
+
+    /// Somebody was first already.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The receiving end, owned by the loop.
@@ -173,7 +178,11 @@ impl DeviceHandle {
         self.send(Control::Resize(size, claim.clone(), reply));
         match answer.recv_timeout(patience) {
             Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) if claim.take() => Err(ResizeError::TimedOut),
+            Err(RecvTimeoutError::Timeout) if claim.take() => {
+                // The loop takes no commands while it waits to resize: it must hear that nobody waits any more.
+                let _ = self.wake.write(1);
+                Err(ResizeError::TimedOut)
+            }
             // The loop was first: the handler is being asked, within its own deadline.
             Err(RecvTimeoutError::Timeout) => answer.recv().unwrap_or(Err(ResizeError::Stopped)),
             Err(RecvTimeoutError::Disconnected) => Err(ResizeError::Stopped),

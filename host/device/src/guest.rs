@@ -30,6 +30,7 @@ pub(crate) struct Guest {
     failures: u32,
     planned: u32,
     retry_at: Option<Instant>,
+    lost_at: Option<Instant>,
 }
 
 /// What became of an attempt to make an instance.
@@ -59,6 +60,7 @@ impl Guest {
             failures: 0,
             planned: 0,
             retry_at: None,
+            lost_at: None,
         };
         let (instance, info) = guest.make()?;
         guest.instance = Some(instance);
@@ -102,6 +104,7 @@ impl Guest {
         self.failures = self.failures.saturating_add(1);
         self.planned = 0;
         self.retry_at = Some(now + self.pause());
+        self.lost_at.get_or_insert(now);
     }
 
     fn pause(&self) -> Duration {
@@ -116,6 +119,11 @@ impl Guest {
         self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
+    /// How long there has been no instance.
+    pub(crate) fn down_for(&self, now: Instant) -> Duration {
+        self.lost_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
     /// Makes a new instance if the pause is over. The operations of the lost instance's commands must have ended.
     pub(crate) fn rebuild(&mut self, now: Instant) -> Rebuild {
         if self.pause_left(now) > Duration::ZERO {
@@ -124,7 +132,7 @@ impl Guest {
         match self.make() {
             Ok((instance, _)) => {
                 self.instance = Some(instance);
-                self.retry_at = None;
+                (self.retry_at, self.lost_at) = (None, None);
                 Rebuild::Serves
             }
             Err(error) => {

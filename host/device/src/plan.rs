@@ -32,7 +32,7 @@ pub(crate) enum Source {
 }
 
 /// Checks an operation and takes its scratch buffer. `Err` is the handler's fault, in words.
-pub(crate) fn prepare(slot: &mut Slot, op: &Op) -> Result<Source, String> {
+pub(crate) fn prepare(slot: &mut Slot, room: &mut usize, op: &Op) -> Result<Source, String> {
     if op.kind == OpKind::Flush {
         return Ok(Source::None);
     }
@@ -59,9 +59,12 @@ pub(crate) fn prepare(slot: &mut Slot, op: &Op) -> Result<Source, String> {
         }
         return Ok(Source::Data);
     }
-    slot.lend_scratch(op.buffer, end, op.kind == OpKind::Read)
-        .map(Source::Scratch)
-        .ok_or_else(|| format!("scratch buffer {} is missing, too short, too long or in use", op.buffer.0))
+    slot.lend_scratch(op.buffer, end, op.kind == OpKind::Read, room).map(Source::Scratch).ok_or_else(|| {
+        format!(
+            "scratch buffer {} is missing, too short, too long or in use, or no scratch memory is left",
+            op.buffer.0
+        )
+    })
 }
 
 /// The request for the executor.

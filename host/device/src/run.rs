@@ -30,6 +30,9 @@ const INBOX: u32 = 1;
 /// Results handled before the ring is looked at again: a handler that plans without end must not starve it.
 const RESULTS_PER_TURN: usize = 512;
 
+/// Longest time that a command waits for a handler to come back before it is answered BUSY.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
+
 /// How far the end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -204,10 +207,24 @@ impl DeviceLoop {
         if self.accepts() && self.ring.head_moved() {
             return Some(Duration::ZERO);
         }
-        if self.guest.serves() || self.orphans > 0 {
+        let idle = self.table.borrow().in_use() == 0;
+        // What resets and resizes wait for is the end of commands; with none there is nothing to wait for.
+        if idle && (self.reset.is_some() || self.resize.is_some()) {
+            return Some(Duration::ZERO);
+        }
+        if self.reset.is_some() {
             return None;
         }
-        Some(self.guest.pause_left(Instant::now()))
+        if self.guest.serves() {
+            return None;
+        }
+        let now = Instant::now();
+        if self.orphans == 0 {
+            return Some(self.guest.pause_left(now));
+        }
+        // The commands that wait are answered BUSY when it takes too long.
+        let patience = PATIENCE.saturating_sub(self.guest.down_for(now));
+        (!self.parked.is_empty() && patience > Duration::ZERO).then_some(patience)
     }
 
     fn accepts(&self) -> bool {
@@ -233,7 +250,7 @@ impl DeviceLoop {
     fn take_entries(&mut self) -> Result<(), RingError> {
         while self.accepts() {
             if self.ring.was_reset() {
-                self.begin_reset();
+                self.begin_reset(false);
                 break;
             }
             let taken = {
@@ -276,8 +293,14 @@ impl DeviceLoop {
 
     /// Everything that waits for something to end: a reset, a lost handler, parked commands, a resize.
     fn recover(&mut self) -> Result<(), RingError> {
+        if self.resize.as_ref().is_some_and(|resize| resize.claim.is_taken()) {
+            self.resize = None;
+        }
         if let Some(reset) = self.reset {
             if self.table.borrow().in_use() > 0 {
+                if self.phase == Phase::Cancelling {
+                    self.cancel_all();
+                }
                 return Ok(());
             }
             self.ring.resync()?;
@@ -286,7 +309,6 @@ impl DeviceLoop {
             if reset.hazard {
                 self.refuse_queued()?;
             }
-            return self.drain();
         }
         if !self.guest.serves() && self.orphans == 0 {
             match self.guest.rebuild(Instant::now()) {
@@ -370,7 +392,9 @@ impl DeviceLoop {
 
     /// Goes on with the commands that waited for the device's names.
     fn begin_anonymous(&mut self) {
-        for index in std::mem::take(&mut self.anonymous) {
+        // One by one: a completion may find the ring reset, and then the rest of the list is forgotten.
+        while !self.anonymous.is_empty() {
+            let index = self.anonymous.remove(0);
             self.begin(index);
         }
     }
@@ -443,7 +467,8 @@ impl DeviceLoop {
 
     /// Ends everything that has not ended: waiting commands at once, running ones when their operations have.
     fn cancel_all(&mut self) {
-        for index in self.parked.drain(..).chain(self.anonymous.drain(..)).collect::<Vec<_>>() {
+        // One by one, as in `begin_anonymous`.
+        while let Some(index) = self.parked.pop_front().or_else(|| self.anonymous.pop()) {
             self.finish_busy(index);
         }
         let indices = self.table.borrow().indices();
@@ -453,6 +478,7 @@ impl DeviceLoop {
                 self.doom(index, Doom::GuestLost);
             }
         }
+        self.cancel_doomed();
     }
 
     /// The ring is lost or the loop ends: entries that are still open stay the kernel's to reset.

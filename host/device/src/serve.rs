@@ -1,6 +1,6 @@
 //! One command's way: decoded, planned, run, completed once.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lunbox_contract::{BlockCommand, OpFailure, OpKind, Outcome, Status, Tag};
 use lunbox_engine::Fault;
@@ -11,12 +11,10 @@ use lunbox_tcmu::{Refused, Response};
 use crate::control::Event;
 use crate::disk::Job;
 use crate::plan;
-use crate::run::{DeviceLoop, Reset};
+use crate::run::{DeviceLoop, PATIENCE, Reset};
 use crate::status::Health;
 use crate::table::{Direction, Doom, SlotIndex, Stage};
 
-/// Longest time that a command waits for a handler to come back before it is answered BUSY.
-const PATIENCE: Duration = Duration::from_millis(100);
 /// Times that a handler may answer one command with more operations.
 const MAX_ROUNDS: u32 = 4096;
 
@@ -69,7 +67,12 @@ impl DeviceLoop {
                 match early {
                     Some(outstanding) => {
                         self.complete(outstanding, code::GOOD, None, None);
-                        self.plan(index);
+                        // What came before it is planned before it.
+                        self.plan_batch();
+                        // A completion may have found the ring reset, and then this one has been forgotten.
+                        if self.reset.is_none() {
+                            self.plan(index);
+                        }
                     }
                     None => {
                         self.batch.push(index);
@@ -94,12 +97,17 @@ impl DeviceLoop {
         if let Some(handler) = self.guest.instance() {
             let outcome = handler.submit_block(&command);
             self.decide(index, outcome);
-        } else if self.guest.pause_left(Instant::now()) > PATIENCE {
+        } else if self.is_down_for_long() {
             self.counters.busy.add(1);
             self.finish_busy(index);
         } else {
             self.parked.push_back(index);
         }
+    }
+
+    fn is_down_for_long(&self) -> bool {
+        let now = Instant::now();
+        self.guest.pause_left(now).max(self.guest.down_for(now)) > PATIENCE
     }
 
     /// Tries the commands that wait for a range or the handler, oldest first.
@@ -136,7 +144,7 @@ impl DeviceLoop {
                         && slot.exact
                 };
                 if covers {
-                    self.table.borrow_mut().slot(index).filled = true;
+                    self.table.borrow_mut().slot(index).covered = true;
                 } else if !self.fill(index) {
                     return;
                 }
@@ -193,12 +201,12 @@ impl DeviceLoop {
     fn start_operations(&mut self, index: SlotIndex) {
         let mut table = self.table.borrow_mut();
         loop {
-            let slot = table.slot(index);
+            let (slot, room) = table.slot_and_room(index);
             let Some(op) = slot.next_operation() else { break };
             let position = slot.started;
             let store = self.stores.get(op.store.0 as usize).copied();
             let store = store.ok_or_else(|| format!("store {} was not granted", op.store.0));
-            match store.and_then(|store| plan::prepare(slot, &op).map(|source| (store, source))) {
+            match store.and_then(|store| plan::prepare(slot, room, &op).map(|source| (store, source))) {
                 Ok((store, source)) => {
                     slot.started += 1;
                     slot.running += 1;
@@ -232,6 +240,7 @@ impl DeviceLoop {
             self.finish(index, code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE), None);
         } else {
             self.doom(index, Doom::InvalidPlan);
+            self.cancel_doomed();
         }
     }
 
@@ -335,9 +344,23 @@ impl DeviceLoop {
                 self.doom(index, Doom::GuestLost);
             }
         }
+        self.cancel_doomed();
     }
 
-    /// Ends a command as soon as its operations have ended; asks them to end early.
+    /// Asks the operations of doomed commands to end early, in one pass.
+    pub(crate) fn cancel_doomed(&mut self) {
+        let mut table = self.table.borrow_mut();
+        self.executor.cancel_if(|token| {
+            let slot = table.peek(plan::from_token(token).0);
+            slot.doom.is_some() && !slot.cancelling
+        });
+        for index in table.indices() {
+            let slot = table.slot(index);
+            slot.cancelling = slot.doom.is_some();
+        }
+    }
+
+    /// Ends a command as soon as its operations have ended. Whoever dooms calls [`Self::cancel_doomed`] afterwards.
     pub(crate) fn doom(&mut self, index: SlotIndex, doom: Doom) {
         let mut table = self.table.borrow_mut();
         let slot = table.slot(index);
@@ -351,9 +374,6 @@ impl DeviceLoop {
         }
         if let Some(window) = slot.window() {
             self.ranges.hold(index, window);
-        }
-        for position in 0..slot.started {
-            self.executor.cancel(plan::token(index, position));
         }
     }
 
@@ -394,6 +414,7 @@ impl DeviceLoop {
                 self.finish(index, code::TASK_ABORTED, None, None);
             } else {
                 self.doom(index, Doom::Aborted);
+                self.cancel_doomed();
                 if stage == Stage::Listed {
                     self.tell_cancelled(tag);
                 }
@@ -401,7 +422,7 @@ impl DeviceLoop {
         }
     }
 
-    fn tell_cancelled(&mut self, tag: u64) {
+    pub(crate) fn tell_cancelled(&mut self, tag: u64) {
         if let Some(handler) = self.guest.instance()
             && let Err(fault) = handler.cancel(Tag(tag))
         {
@@ -414,14 +435,15 @@ impl DeviceLoop {
         self.anonymous.retain(|&other| other != index);
     }
 
-    /// The kernel has ended every command of the ring by itself: forget them, await their operations.
-    pub(crate) fn begin_reset(&mut self) {
+    /// The kernel has ended every command of the ring by itself: forget them, await their operations. `touched`:
+    /// something may have been written into a buffer since the reset.
+    pub(crate) fn begin_reset(&mut self, touched: bool) {
         if self.reset.is_some() {
             return;
         }
         self.counters.resets.add(1);
         tracing::warn!(device = self.name, "the ring was reset; waiting for operations in flight");
-        let mut hazard = false;
+        let mut hazard = touched;
         self.batch.clear();
         let indices = self.table.borrow().indices();
         for index in indices {
@@ -430,12 +452,22 @@ impl DeviceLoop {
                 let slot = table.peek(index);
                 (slot.stage, slot.running, slot.tag, slot.doom.is_some(), slot.outstanding.is_some())
             };
-            if stage == Stage::Free || !open {
+            if matches!(stage, Stage::Free | Stage::Ending) {
                 continue;
             }
             if running == 0 {
+                if !open {
+                    tracing::warn!(
+                        device = self.name,
+                        "a flush that was answered early is lost to the reset"
+                    );
+                }
                 self.unpark(index);
                 self.forget(index);
+                continue;
+            }
+            if !open {
+                // A flush that was answered early: touches no buffer and goes on.
                 continue;
             }
             hazard = true;
@@ -448,6 +480,7 @@ impl DeviceLoop {
                 }
             }
         }
+        self.cancel_doomed();
         self.reset = Some(Reset { hazard });
     }
 
@@ -471,7 +504,12 @@ impl DeviceLoop {
         let (mut status, mut sense, mut read_len) = (status, sense, read_len);
         let outstanding = {
             let mut table = self.table.borrow_mut();
-            if status == code::GOOD && table.fill(index).is_err() {
+            let slot = table.slot(index);
+            slot.stage = Stage::Ending;
+            slot.filled |= slot.covered && status == code::GOOD;
+            // The kernel hands the buffer to the initiator with every status but CHECK CONDITION.
+            let filled = status == code::CHECK_CONDITION || table.fill(index).is_ok();
+            if !filled && status == code::GOOD {
                 (status, sense) = (code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE));
             }
             let slot = table.slot(index);
@@ -523,7 +561,7 @@ impl DeviceLoop {
             Ok(()) => {}
             Err(Refused::Reset(outstanding)) => {
                 outstanding.abandon();
-                self.begin_reset();
+                self.begin_reset(true);
             }
             Err(Refused::Failed { command, error }) => {
                 command.abandon();

@@ -20,6 +20,9 @@ pub(crate) type SlotIndex = usize;
 /// Most commands in progress: more than any LIO fabric keeps open on one LUN; the rest waits in the ring.
 pub(crate) const MAX_COMMANDS: usize = 1024;
 
+/// Bytes of all scratch buffers of a device together: a handler can not use up the host's memory.
+pub(crate) const MAX_SCRATCH: usize = 64 << 20;
+
 /// Which way the bytes of the data buffer go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -39,6 +42,8 @@ pub(crate) enum Stage {
     Parked,
     /// A last operation runs; the handler is done with the command.
     Final,
+    /// It is being completed at this moment.
+    Ending,
     /// Operations of a list run; the handler will be resumed.
     Listed,
 }
@@ -74,6 +79,8 @@ pub(crate) struct Slot {
     pub doom: Option<Doom>,
     /// The data-in buffer holds nothing of earlier commands any more.
     pub filled: bool,
+    /// A last read covers the whole buffer: it is filled if that read succeeds.
+    pub covered: bool,
     pub ops: Vec<Op>,
     /// Operations of `ops` that were started.
     pub started: usize,
@@ -86,6 +93,8 @@ pub(crate) struct Slot {
     pub rounds: u32,
     /// Counted among the commands that a new instance must wait for.
     pub orphan: bool,
+    /// Its operations were asked to end early.
+    pub cancelling: bool,
     scratch: Vec<Scratch>,
 }
 
@@ -127,8 +136,15 @@ impl Slot {
         Some(op)
     }
 
-    /// Takes a scratch buffer out for a read of `end` bytes or a write. None if it is missing or lent.
-    pub(crate) fn lend_scratch(&mut self, buffer: BufferId, end: u64, grow: bool) -> Option<Vec<u8>> {
+    /// Takes a scratch buffer out for a read of `end` bytes or a write. None if it is missing or lent, or if it
+    /// would have to grow by more than `room` bytes.
+    pub(crate) fn lend_scratch(
+        &mut self,
+        buffer: BufferId,
+        end: u64,
+        grow: bool,
+        room: &mut usize,
+    ) -> Option<Vec<u8>> {
         if buffer == BufferId::DATA || buffer.0 > MAX_SCRATCH_BUFFERS || end > u64::from(MAX_SCRATCH_BYTES) {
             return None;
         }
@@ -136,11 +152,15 @@ impl Slot {
         let place = self.place(buffer)?;
         match std::mem::take(place) {
             Scratch::Here(bytes) if bytes.len() >= end => Some(bytes),
-            Scratch::Here(mut bytes) if grow => {
+            Scratch::Here(mut bytes) if grow && end - bytes.len() <= *room => {
+                *room -= end - bytes.len();
                 bytes.resize(end, 0);
                 Some(bytes)
             }
-            Scratch::Missing if grow => Some(vec![0; end]),
+            Scratch::Missing if grow && end <= *room => {
+                *room -= end;
+                Some(vec![0; end])
+            }
             other => {
                 *place = other;
                 return None;
@@ -154,6 +174,12 @@ impl Slot {
         if let Some(place) = self.place(buffer) {
             *place = Scratch::Here(bytes);
         }
+    }
+
+    /// Bytes of scratch buffers; none may be lent.
+    fn scratch_bytes(&self) -> usize {
+        let bytes = |place: &Scratch| if let Scratch::Here(bytes) = place { bytes.len() } else { 0 };
+        self.scratch.iter().map(bytes).sum()
     }
 
     fn place(&mut self, buffer: BufferId) -> Option<&mut Scratch> {
@@ -178,6 +204,8 @@ impl Slot {
         self.block = None;
         self.doom = None;
         self.filled = false;
+        self.covered = false;
+        self.cancelling = false;
         self.ops.clear();
         self.started = 0;
         self.running = 0;
@@ -195,11 +223,13 @@ pub(crate) struct Table {
     free: Vec<SlotIndex>,
     sequence: u64,
     map: Arc<Mapping>,
+    /// Bytes that scratch buffers may still take.
+    scratch_room: usize,
 }
 
 impl Table {
     pub(crate) fn new(map: Arc<Mapping>) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), sequence: 0, map }
+        Self { slots: Vec::new(), free: Vec::new(), sequence: 0, map, scratch_room: MAX_SCRATCH }
     }
 
     /// A free slot with a tag that was never used before, or None if the table is full.
@@ -222,8 +252,15 @@ impl Table {
     pub(crate) fn give_back(&mut self, index: SlotIndex) {
         debug_assert_eq!(self.slots[index].running, 0, "a slot is given back while operations refer to it");
         debug_assert!(self.slots[index].outstanding.is_none(), "a slot is given back with its entry open");
+        debug_assert!(!self.free.contains(&index), "a slot is given back twice");
+        self.scratch_room += self.slots[index].scratch_bytes();
         self.slots[index].clear();
         self.free.push(index);
+    }
+
+    /// A slot, and the bytes by which its scratch buffers may grow.
+    pub(crate) fn slot_and_room(&mut self, index: SlotIndex) -> (&mut Slot, &mut usize) {
+        (&mut self.slots[index], &mut self.scratch_room)
     }
 
     pub(crate) fn slot(&mut self, index: SlotIndex) -> &mut Slot {
@@ -351,6 +388,7 @@ impl Buffers for Table {
 
     fn put(&mut self, tag: Tag, buffer: BufferId, offset: u32, data: &[u8]) -> Result<(), BufferError> {
         let map = Arc::clone(&self.map);
+        let room = self.scratch_room;
         let slot = self.find(tag)?;
         if buffer == BufferId::DATA {
             if slot.direction != Direction::ToInitiator {
@@ -379,10 +417,13 @@ impl Buffers for Table {
                     *place = Scratch::Here(Vec::new());
                 }
                 if let Scratch::Here(bytes) = place {
-                    if bytes.len() < end {
-                        bytes.resize(end, 0);
+                    let growth = end.saturating_sub(bytes.len());
+                    if growth > room {
+                        return Err(BufferError::OutOfRange);
                     }
+                    bytes.resize(bytes.len() + growth, 0);
                     bytes[start..end].copy_from_slice(data);
+                    self.scratch_room -= growth;
                 }
                 Ok(())
             }
@@ -469,14 +510,37 @@ mod tests {
     #[test]
     fn scratch_buffers_are_lent_to_one_operation_at_a_time_and_stay_within_the_limit() {
         let mut slot = Slot::default();
-        assert!(slot.lend_scratch(BufferId(1), 512, false).is_none(), "nothing was put into it");
-        let lent = slot.lend_scratch(BufferId(1), 512, true).unwrap();
-        assert!(slot.lend_scratch(BufferId(1), 512, true).is_none(), "in use");
+        let mut room = 1000;
+        let mut lend = |slot: &mut Slot, buffer, end, grow| slot.lend_scratch(buffer, end, grow, &mut room);
+        assert!(lend(&mut slot, BufferId(1), 512, false).is_none(), "nothing was put into it");
+        let lent = lend(&mut slot, BufferId(1), 512, true).unwrap();
+        assert!(lend(&mut slot, BufferId(1), 512, true).is_none(), "in use");
         slot.return_scratch(BufferId(1), lent);
-        assert_eq!(slot.lend_scratch(BufferId(1), 100, false).map(|bytes| bytes.len()), Some(512));
-        assert!(slot.lend_scratch(BufferId(2), u64::from(MAX_SCRATCH_BYTES) + 1, true).is_none());
-        assert!(slot.lend_scratch(BufferId(16), 1, true).is_none());
-        assert!(slot.lend_scratch(BufferId::DATA, 1, true).is_none());
+        assert_eq!(lend(&mut slot, BufferId(1), 100, false).map(|bytes| bytes.len()), Some(512));
+        assert!(lend(&mut slot, BufferId(2), 489, true).is_none(), "more than what is left for all");
+        assert_eq!(lend(&mut slot, BufferId(2), 488, true).map(|bytes| bytes.len()), Some(488));
+        assert!(lend(&mut slot, BufferId(16), 1, true).is_none());
+        assert!(lend(&mut slot, BufferId::DATA, 1, true).is_none());
+    }
+
+    #[test]
+    fn scratch_memory_of_all_commands_is_limited_and_comes_back() {
+        let mut table = Table::new(Arc::new(Mapping::anonymous(4096).unwrap()));
+        let mut taken = Vec::new();
+        let refused = loop {
+            let index = table.take().unwrap();
+            table.slot(index).stage = Stage::Parked;
+            taken.push(index);
+            let tag = Tag(table.slot(index).tag);
+            let put = (1..=15).try_for_each(|n| table.put(tag, BufferId(n), MAX_SCRATCH_BYTES - 1, b"x"));
+            if put.is_err() {
+                break put;
+            }
+        };
+        assert_eq!(refused, Err(BufferError::OutOfRange));
+        assert_eq!(taken.len(), 5, "four times 15 MiB fit");
+        taken.into_iter().for_each(|index| table.give_back(index));
+        assert_eq!(table.scratch_room, MAX_SCRATCH);
     }
 
     #[test]

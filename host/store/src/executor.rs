@@ -248,6 +248,11 @@ impl Executor {
         self.cancel_where(|operation| operation.token == token);
     }
 
+    /// The same for all operations whose token is `wanted`, in one pass over what is in flight.
+    pub fn cancel_if(&mut self, wanted: impl Fn(Token) -> bool) {
+        self.cancel_where(|operation| wanted(operation.token));
+    }
+
     fn cancel_where(&mut self, wanted: impl Fn(&Operation) -> bool) {
         let mut from = 0;
         while let Some(key) = self.slots.find(from, &wanted) {

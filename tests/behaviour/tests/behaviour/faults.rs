@@ -48,7 +48,9 @@ fn each_way_to_fail_is_answered_busy_and_the_lun_serves_again() {
         assert_eq!(read.data, pattern(k, 4096), "trigger {k}");
         let status = lun.status();
         assert_eq!((status.faults, status.instances), (1, 2), "trigger {k}");
-        assert!(matches!(lun.events().first(), Some(Event::HandlerFailed(_))), "trigger {k}");
+        lun.wait_until("the supervisor hears of it", |_| {
+            matches!(lun.events().first(), Some(Event::HandlerFailed(_)))
+        });
         lun.assert_clean();
     }
 }

@@ -137,3 +137,95 @@ fn resets_under_load_corrupt_nothing() {
     }
     assert!(resets > 3);
 }
+
+fn reset(lun: &Lun) {
+    lun.initiator.with_kernel(|kernel| {
+        kernel.block();
+        kernel.reset_ring(ResetMode::Busy);
+        kernel.unblock();
+    });
+}
+
+fn serves(lun: &Lun) {
+    let data = pattern(4711, 4096);
+    good(&lun.initiator.execute_retrying(&cdb::write_16(512, 8), Data::Out(&data), 1000).unwrap());
+    assert_eq!(lun.initiator.read(512, 8).unwrap().data, data);
+}
+
+#[test]
+fn a_write_whose_buffer_an_old_read_still_fills_is_not_stored() {
+    let (gate, lun) = gated();
+    gate.open();
+    good(&lun.initiator.write(0, &pattern(1, 4096)).unwrap());
+    gate.close();
+    let read = lun.initiator.start(&cdb::read_16(0, 8), Data::In(4096)).unwrap();
+    assert!(gate.wait_for_waiters(1, Duration::from_secs(5)));
+    reset(&lun);
+    assert!(read.wait().unwrap().is_busy());
+    // The lowest free block is the one that the read is about to fill.
+    let data = pattern(2, 4096);
+    let write = lun.initiator.start(&cdb::write_16(64, 8), Data::Out(&data)).unwrap();
+    gate.open();
+    if write.wait().unwrap().is_good() {
+        assert!(lun.initiator.read(64, 8).unwrap().data == data, "bytes of the old read were stored");
+    }
+    serves(&lun);
+}
+
+#[test]
+fn commands_that_wait_for_names_survive_a_reset_once() {
+    let lun = Lun::builder().names(0).kernel(small_ring()).start().unwrap();
+    let waiting: Vec<_> =
+        (0..3).map(|_| lun.initiator.start(&cdb::inquiry_page(0x80, 252), Data::In(252)).unwrap()).collect();
+    lun.wait_until("the names are asked for", |_| !lun.events().is_empty());
+    // All three have been taken when a command behind them has been answered.
+    good(&lun.initiator.test_unit_ready().unwrap());
+    reset(&lun);
+    lun.device(|device| device.set_identity(lunbox_device::Identity { serial: "7".to_owned() }));
+    for command in waiting {
+        assert!(command.wait().unwrap().is_busy());
+    }
+    serves(&lun);
+}
+
+#[test]
+fn a_reset_ends_although_a_flush_was_answered_early_and_waits_for_the_handler() {
+    use lunbox_test_hostile as hostile;
+    let gate = GateHandle::new(OnCancel::Ignore);
+    let store = Store::gated(Store::memory(SIZE).unwrap(), gate.clone());
+    let handler = lunbox_behaviour::wasm("lunbox-test-hostile");
+    let lun = Lun::builder().handler(handler).size(SIZE).store(store).start().unwrap();
+    let trigger = |k| cdb::read_16(hostile::trigger_offset(SIZE, k).unwrap() / 512, 8);
+    let listed = lun.initiator.start(&trigger(hostile::TRIGGER_RESUME), Data::In(4096)).unwrap();
+    assert!(gate.wait_for_waiters(1, Duration::from_secs(5)));
+    assert!(lun.initiator.execute(&trigger(hostile::TRIGGER_TRAP), Data::In(4096)).unwrap().is_busy());
+    let mut flush = cdb::synchronize_cache_10(0, 0);
+    flush[1] |= 0x02;
+    good(&lun.initiator.execute(&flush, Data::None).unwrap());
+    reset(&lun);
+    assert!(listed.wait().unwrap().is_busy());
+    gate.open();
+    serves(&lun);
+    lun.stop(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn a_resize_and_a_reset_wait_for_the_same_operation_and_both_happen() {
+    let (gate, lun) = gated();
+    let read = lun.initiator.start(&cdb::read_16(0, 8), Data::In(4096)).unwrap();
+    assert!(gate.wait_for_waiters(1, Duration::from_secs(5)));
+    std::thread::scope(|scope| {
+        let resized = scope.spawn(|| {
+            lun.device(|device| device.resize(lunbox_scsi::Bytes(SIZE / 2), Duration::from_secs(5)))
+        });
+        reset(&lun);
+        assert!(read.wait().unwrap().is_busy());
+        let next = lun.initiator.start(&cdb::read_16(0, 8), Data::In(4096)).unwrap();
+        gate.open();
+        assert_eq!(resized.join().unwrap(), Ok(()));
+        let next = next.wait().unwrap();
+        assert!(!next.is_good(), "BUSY after the reset, or told of the new size: {:#04x}", next.status);
+    });
+    let again = || lun.initiator.execute_retrying(&cdb::read_16(0, 8), Data::In(4096), 1000).unwrap();
+    assert!(again().is_good() || again().is_good(), "at most one unit attention");
+}
