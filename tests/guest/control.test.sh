@@ -82,5 +82,24 @@ all one
 all delete
 [ "$(find /sys/class/uio/ -name 'uio[0-9]*' | wc -l)" = 0 ] || fail "UIO devices were left behind"
 daemon_alive
+
+say "SIGTERM amid removals: the daemon ends, and so do the removals"
+all one
+jobs=
+for number in $(seq 1 48); do
+    delete "$number" &
+    jobs="$jobs $!"
+    [ "$number" != 16 ] || kill -TERM "$DAEMON"
+done
+within 30 "lunboxd ends amid removals" gone "$DAEMON"
+wait "$DAEMON" || fail "lunboxd ended with status $?"
+# Removals that came too late for this daemon wait for the next.
+start_lunboxd
+for job in $jobs; do
+    within 30 "end of one of 48 removals" gone "$job"
+    wait "$job" || fail "one of 48 removals failed"
+done
+[ "$(find /sys/class/uio/ -name 'uio[0-9]*' | wc -l)" = 0 ] || fail "UIO devices were left behind"
+daemon_alive
 stop_lunboxd || fail "lunboxd ended with status $?"
 say "done"

@@ -9,14 +9,15 @@ use tracing::level_filters::LevelFilter;
 const MORE: &str = "\
 Examples:
   lunboxd                                    serve, with the handlers of the system
-  lunboxd -d --handler-path ./handlers       try out handlers of one's own, and see everything
+  lunboxd -d --handler-path ./handlers       try out handlers of one's own, and see details
   lunboxd --list-handlers                    what can be written into dev_config, and stop
 
 A device is made with targetcli (/backstores/user:file create name=disk size=1G cfgstring=/srv/disk.img)
 or in configfs (dev_config=file//srv/disk.img).
 
-Log lines go to stderr. SIGTERM and SIGINT end the daemon in good order: commands in progress are finished,
-new ones wait in the kernel for the next daemon.
+Log lines go to stderr. SIGTERM and SIGINT end the daemon in good order: commands in progress are finished, new
+ones are answered BUSY meanwhile. Afterwards commands wait in the kernel for the next daemon, as long as
+attrib/cmd_time_out of their device says (30 s unless changed).
 
 Exit status: 0 after SIGTERM or SIGINT, --help, --version and --list-handlers; 1 when the daemon could not
 start, lost its connection to the kernel, or did not understand its command line.";
@@ -33,7 +34,7 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", default_value = "/var/cache/lunbox")]
     pub cache_dir: PathBuf,
 
-    /// How much to log: 0 critical, 1 errors, 2 warnings, 3 what happens, 4 details, 5 every command
+    /// How much to log: 0 and 1 errors, 2 warnings, 3 what happens, 4 and 5 details
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=5))]
     pub log_level: u8,
 
@@ -41,7 +42,7 @@ pub struct Cli {
     #[arg(short, long, conflicts_with = "log_level")]
     pub debug: bool,
 
-    /// Load the handlers, print what they are and how their devices are configured, and stop
+    /// Load the handlers (without --cache-dir), print what they are and how their devices are configured, and stop
     #[arg(long)]
     pub list_handlers: bool,
 }
@@ -79,6 +80,7 @@ mod tests {
             assert!(help.contains(option), "{option}");
         }
         assert!(help.contains("Examples:") && help.contains("Exit status:"));
+        assert!(help.contains("0 and 1 errors") && help.contains("attrib/cmd_time_out"));
     }
 
     #[test]

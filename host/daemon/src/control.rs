@@ -6,11 +6,13 @@
 //!
 //! **Every event that wants an answer gets exactly one**: its writer hangs without an answer, and with a second
 //! one the kernel may lose the next event of the same device. An event is therefore answered at one place, when
-//! the job that it caused is done (`finish`), or at once if it causes none.
+//! the job that it caused is done (`finish`), when an admission takes too long (`give_up`), or at once if it
+//! causes none.
 
+mod jobs;
+mod overdue;
 mod start;
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,10 +26,10 @@ use crate::mailbox::{Inbox, Mailbox};
 use crate::registry::{Entry, Registry};
 use crate::service::{Notice, Running, Starter};
 
-pub use start::StartError;
+use jobs::{Jobs, MAX_JOBS};
 
-/// Most jobs at one time. More wait their turn: a mass creation must not become a thousand threads.
-const MAX_JOBS: usize = 32;
+pub use jobs::Ticket;
+pub use start::StartError;
 
 /// The kernel as seen from here: [`Netlink`], or a model of it.
 pub trait Kernel: AsFd {
@@ -79,7 +81,7 @@ pub enum Message<D> {
     /// A device, known by its node, has something to say.
     Notice(Minor, Notice),
     /// A job is done.
-    Finished(Finished<D>),
+    Finished(Ticket, Finished<D>),
 }
 
 /// The control plane.
@@ -90,8 +92,7 @@ pub struct Control<K, S: Starter> {
     registry: Registry<S::Device>,
     mailbox: Mailbox<Message<S::Device>>,
     inbox: Inbox<Message<S::Device>>,
-    backlog: VecDeque<Job<S::Device>>,
-    running: usize,
+    jobs: Jobs<S::Device>,
     phase: Phase,
     /// Events were lost.
     overrun: bool,
@@ -114,8 +115,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             registry: Registry::default(),
             mailbox,
             inbox,
-            backlog: VecDeque::new(),
-            running: 0,
+            jobs: Jobs::default(),
             phase: Phase::Starting,
             overrun: false,
         }
@@ -174,7 +174,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     /// Stops a device without having been asked by the kernel, unless a job has it.
     fn retire(&mut self, minor: Minor, block: bool) {
         let entry = self.registry.entry(minor);
-        if let Some(served) = entry.served.as_mut().filter(|_| !entry.busy)
+        if let Some(served) = entry.served.as_mut().filter(|_| entry.job.is_none())
             && let Some(device) = served.device.take()
         {
             let block = block.then(|| served.name.clone());
@@ -185,7 +185,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     /// Works until no job is left or `patience` is over; true if none is left.
     fn settle(&mut self, patience: Duration) -> Result<bool, NetlinkError> {
         let deadline = Instant::now() + patience;
-        while self.running > 0 {
+        while !self.jobs.is_empty() {
             let rest = deadline.saturating_duration_since(Instant::now());
             if rest.is_zero() {
                 return Ok(false);
@@ -201,6 +201,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         stop: Option<BorrowedFd<'_>>,
         timeout: Option<Duration>,
     ) -> Result<bool, NetlinkError> {
+        let overdue = self.jobs.next_overdue(self.around.admission);
+        let timeout = timeout.into_iter().chain(overdue).min();
         // Rounded up: a timeout of less than a millisecond must not become a busy loop.
         let timeout = timeout.map_or(PollTimeout::NONE, |rest| {
             PollTimeout::try_from(rest + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -217,10 +219,11 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         for message in self.inbox.take() {
             match message {
                 Message::Notice(minor, notice) => self.hear(minor, notice),
-                Message::Finished(finished) => self.finish(finished),
+                Message::Finished(ticket, finished) => self.finish(ticket, finished),
             }
         }
         self.receive()?;
+        self.give_up();
         Ok(stopped)
     }
 
@@ -246,10 +249,15 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             return self.without_node(&event);
         };
         let entry = self.registry.entry(minor);
-        if entry.busy {
-            entry.waiting.push_back(event);
-        } else {
-            self.act(minor, event);
+        let Some(job) = entry.job else { return self.act(minor, event) };
+        // The job that leaves a device to the successor works in its configfs directory, which is locked as long
+        // as a removal, or a change with a removal behind it, waits for our answer: it must not wait for the job.
+        match event.kind {
+            EventKind::Removed if self.jobs.is_leaving(job) => self.answer(&event, Ok(())),
+            EventKind::Reconfigured(_) if self.jobs.is_leaving(job) => {
+                self.answer(&event, Err(Errno::EAGAIN));
+            }
+            _ => entry.waiting.push_back(event),
         }
     }
 
@@ -280,7 +288,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             EventKind::Added => {
                 // Also for a node that is served already: the event may be older than what is known, or the
                 // device may have gone and come again. Whether the node can be opened tells.
-                let job = Job::Admit { minor, reason: Reason::Announced(event.device_id) };
+                let job = Job::admit(minor, Reason::Announced(event.device_id), Duration::ZERO);
                 self.begin(minor, Some(event), job);
             }
             EventKind::Removed => match self.take_device(minor, event.device_id) {
@@ -333,40 +341,47 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     }
 
     fn begin(&mut self, minor: Minor, event: Option<DeviceEvent>, job: Job<S::Device>) {
+        let ticket = self.jobs.add(minor, job);
         let entry = self.registry.entry(minor);
-        entry.busy = true;
+        entry.job = Some(ticket);
         entry.current = event;
-        self.submit(job);
-    }
-
-    fn submit(&mut self, job: Job<S::Device>) {
-        self.running += 1;
-        self.backlog.push_back(job);
         self.work_off();
     }
 
-    /// Gives waiting jobs to threads. `running` counts waiting ones too.
+    /// Has a job done that no node waits for.
+    fn submit(&mut self, minor: Minor, job: Job<S::Device>) {
+        self.jobs.add(minor, job);
+        self.work_off();
+    }
+
+    /// Gives waiting jobs to threads.
     fn work_off(&mut self) {
-        while self.running - self.backlog.len() < MAX_JOBS
-            && let Some(job) = self.backlog.pop_front()
-        {
+        while let Some((ticket, job)) = self.jobs.take() {
             let (starter, around) = (Arc::clone(&self.starter), self.around.clone());
             let (minor, lost, mailbox) = (job.minor(), job.lost(), self.mailbox.clone());
-            let work = move || mailbox.send(Message::Finished(job.run(&*starter, &around)));
+            let work = move || mailbox.send(Message::Finished(ticket, job.run(&*starter, &around)));
             if let Err(error) = std::thread::Builder::new().name(format!("job-{minor}")).spawn(work) {
                 tracing::error!(%minor, "no thread for a job: {error}; raise the limit of tasks (TasksMax)");
-                self.mailbox.send(Message::Finished(lost));
+                self.mailbox.send(Message::Finished(ticket, lost));
             }
         }
     }
 
     /// Takes the result of a job, answers the event that caused it, and turns to the node's next event.
-    fn finish(&mut self, finished: Finished<S::Device>) {
-        self.running -= 1;
+    fn finish(&mut self, ticket: Ticket, finished: Finished<S::Device>) {
+        if self.jobs.end(ticket).is_none() {
+            return self.too_late(finished);
+        }
         let (minor, status) = match finished {
             Finished::Serial { minor, result } => {
                 // Not a job on the node: the device kept running and other jobs may have been at work.
                 self.give_serial(minor, result);
+                return self.work_off();
+            }
+            Finished::Discarded { name, result } => {
+                if let Err(reason) = result {
+                    tracing::error!(device = %name, "stopped badly: {reason}");
+                }
                 return self.work_off();
             }
             Finished::Admitted { minor, reason, admission } => {
@@ -407,15 +422,20 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             }
         };
         let entry = self.registry.entry(minor);
-        entry.busy = false;
+        entry.job = None;
         if let (Some(event), Some(status)) = (entry.current.take(), status) {
             self.answer(&event, status);
         }
         if self.registry.served(minor).is_some_and(|served| served.gone) {
             self.retire(minor, false);
         }
+        self.proceed(minor);
+    }
+
+    /// Turns to what waits behind a job that is over.
+    fn proceed(&mut self, minor: Minor) {
         // The events that came meanwhile, until one of them starts a job.
-        let next = |entry: &mut Entry<_>| if entry.busy { None } else { entry.waiting.pop_front() };
+        let next = |entry: &mut Entry<_>| if entry.job.is_some() { None } else { entry.waiting.pop_front() };
         while let Some(event) = self.registry.get(minor).and_then(next) {
             self.act(minor, event);
         }
@@ -438,7 +458,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     tracing::info!(device = %predecessor.name, "its UIO node had gone");
                 }
                 if std::mem::take(&mut self.registry.entry(minor).wants_serial) {
-                    self.submit(Job::Serial { minor, name: node.name });
+                    self.submit(minor, Job::Serial { minor, name: node.name });
                 }
                 self.found_waiting(reason, id, Ok(()));
                 Some(Ok(()))
@@ -454,7 +474,14 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             }
             Admission::Skipped => None,
             Admission::Refused { id, reason: why } => {
-                tracing::error!(%minor, "not served: {why}");
+                if reason == Reason::TakeOver {
+                    tracing::error!(
+                        %minor,
+                        "not taken over: {why}; its commands wait until that is put right and lunboxd is restarted"
+                    );
+                } else {
+                    tracing::error!(%minor, "not served: {why}");
+                }
                 if let Some(id) = id {
                     self.found_waiting(reason, id, Err(ADMISSION_FAILED));
                 }
@@ -499,7 +526,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         };
         let name = served.name.clone();
         match notice {
-            Notice::IdentityWanted => self.submit(Job::Serial { minor, name }),
+            Notice::IdentityWanted => self.submit(minor, Job::Serial { minor, name }),
             Notice::Trouble(reason) => tracing::warn!(device = %name, "{reason}"),
             Notice::Recovered => tracing::info!(device = %name, "serving again"),
             Notice::Ended(reason) => {

@@ -1,17 +1,17 @@
 //! Opening what a cfgstring grants. Without a schema that is one file or block device: the whole text.
 //!
 //! The text comes from configfs, which only root writes, so symbolic links are followed (`/dev/disk/by-id`
-//! works); magic links (`/proc/<pid>/fd`) are not. The handler never learns the path.
+//! works); magic links (`/proc/<pid>/fd`) are not. A missing file is created where its path says, never where a
+//! link points to. The handler never learns the path.
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 /// A file or block device by what it is, whatever it is called.
@@ -82,6 +82,14 @@ pub enum GrantError {
         /// Where.
         path: String,
     },
+    /// A symbolic link to something that is not there. Its target is not created.
+    #[error(
+        "{path} is a symbolic link that leads nowhere; create the file that it points to, or name that file itself"
+    )]
+    DanglingLink {
+        /// Where.
+        path: String,
+    },
     /// A directory on the way is missing.
     #[error("{path}: a directory of this path does not exist; create it first (mkdir -p)")]
     NoDirectory {
@@ -108,7 +116,10 @@ pub enum GrantError {
         holder: String,
     },
     /// Anything else.
-    #[error("{path}: {errno}")]
+    #[error(
+        "{path} can not be opened: {errno}; check that its disk or file server answers and has room (dmesg), then \
+         enable the device again"
+    )]
     System {
         /// Where.
         path: String,
@@ -127,30 +138,28 @@ pub fn open_store(path: &str, device: &str, claims: &Arc<Claims>) -> Result<Gran
     if !path.starts_with('/') {
         return Err(GrantError::Relative { path: owned() });
     }
-    // Before anything is opened: opening a tape drive or a watchdog has effects.
-    if let Ok(metadata) = fs::metadata(path) {
-        let kind = metadata.file_type();
-        let mode = SFlag::from_bits_truncate(metadata.mode() & SFlag::S_IFMT.bits());
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(not_storage(path, mode));
-        }
-    }
-    let fd = match open_existing(path, OFlag::empty()) {
-        Err(Errno::ENOENT) if Path::new(path).starts_with("/dev") => {
-            return Err(GrantError::NoDevice { path: owned() });
-        }
-        Err(Errno::ENOENT) => open_existing(path, OFlag::O_CREAT),
+    let fd = match open_existing(path) {
+        Err(Failure::System(Errno::ENOENT)) => match create(path) {
+            // Something is there and yet is not: a link. Or it came this moment, then it opens now.
+            Err(Failure::System(Errno::EEXIST)) => match open_existing(path) {
+                Err(Failure::System(Errno::ENOENT)) => {
+                    return Err(GrantError::DanglingLink { path: owned() });
+                }
+                opened => opened,
+            },
+            created => created,
+        },
         opened => opened,
     };
-    let fd = fd.map_err(|errno| match errno {
-        Errno::ENOENT | Errno::ENOTDIR => GrantError::NoDirectory { path: owned() },
-        Errno::EISDIR => GrantError::Directory { path: owned() },
-        Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ELOOP => {
+    let fd = fd.map_err(|failure| match failure {
+        Failure::Refused(error) => error,
+        Failure::System(Errno::ENOENT | Errno::ENOTDIR) => GrantError::NoDirectory { path: owned() },
+        Failure::System(Errno::EISDIR) => GrantError::Directory { path: owned() },
+        Failure::System(errno @ (Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ELOOP)) => {
             GrantError::Denied { path: owned(), errno }
         }
-        errno => GrantError::System { path: owned(), errno },
+        Failure::System(errno) => GrantError::System { path: owned(), errno },
     })?;
-    // Once more, on what was really opened.
     let stat = fstat(fd.as_fd()).map_err(|errno| GrantError::System { path: owned(), errno })?;
     let identity = identify(path, &stat)?;
     let claim =
@@ -158,16 +167,68 @@ pub fn open_store(path: &str, device: &str, claims: &Arc<Claims>) -> Result<Gran
     Ok(Grant { fd, claim, can_grow: matches!(identity, Identity::File { .. }) })
 }
 
-fn open_existing(path: &str, extra: OFlag) -> Result<OwnedFd, Errno> {
-    // O_NONBLOCK: a FIFO that took the file's place must not hold us up.
-    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE | extra;
-    let mode = if extra.contains(OFlag::O_CREAT) { Mode::S_IRUSR | Mode::S_IWUSR } else { Mode::empty() };
-    let how = OpenHow::new().flags(flags).mode(mode).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+/// Why a path could not be opened.
+#[derive(Debug)]
+enum Failure {
+    Refused(GrantError),
+    System(Errno),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}
+
+/// How stores are opened. `O_NONBLOCK`: a file with a lease on it must not hold us up.
+fn access() -> OFlag {
+    OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE
+}
+
+/// Opens what is there. Opening a tape drive or a watchdog has effects, so what it is must be known before, and
+/// nothing else may take its place in between: it is looked at and opened through one descriptor.
+fn open_existing(path: &str) -> Result<OwnedFd, Failure> {
+    let place = locate(Path::new(path), OFlag::empty())?;
+    identify(path, &fstat(place.as_fd())?).map_err(Failure::Refused)?;
+    Ok(open(&own_link(&place), access(), Mode::empty())?)
+}
+
+/// Creates a file that must not exist, empty. Follows links on the way, but not at its end.
+fn create(path: &str) -> Result<OwnedFd, Failure> {
+    // Path leaves these away, although they ask for a directory.
+    if path.ends_with('/') || path.ends_with("/.") {
+        return Err(Failure::Refused(GrantError::Directory { path: path.to_owned() }));
+    }
+    let (Some(parent), Some(name)) = (Path::new(path).parent(), Path::new(path).file_name()) else {
+        return Err(Errno::EISDIR.into());
+    };
+    let no_device = || Failure::Refused(GrantError::NoDevice { path: path.to_owned() });
+    let directory = match locate(parent, OFlag::O_DIRECTORY) {
+        Err(Errno::ENOENT) if parent.starts_with("/dev") => return Err(no_device()),
+        located => located?,
+    };
+    // Where it really is, whatever links and `..` led there.
+    if fs::read_link(own_link(&directory)).map_err(|_| Errno::ENOTDIR)?.starts_with("/dev") {
+        return Err(no_device());
+    }
+    let flags = access() | OFlag::O_CREAT | OFlag::O_EXCL;
+    Ok(openat(&directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?)
+}
+
+/// Finds something without opening it.
+fn locate(path: &Path, extra: OFlag) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | extra;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
     match openat2(AT_FDCWD, path, how) {
         // Linux before 5.6.
-        Err(Errno::ENOSYS) => open(path, flags, mode),
-        opened => opened,
+        Err(Errno::ENOSYS) => open(path, flags, Mode::empty()),
+        located => located,
     }
+}
+
+/// The link by which what a descriptor shows can be opened.
+fn own_link(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 fn identify(path: &str, stat: &FileStat) -> Result<Identity, GrantError> {

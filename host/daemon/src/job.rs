@@ -4,11 +4,15 @@
 //! Even a look into configfs may wait, and for ourselves: while a directory is being removed, its parent stays
 //! locked until the REMOVED event has been answered.
 
+use std::fmt;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lunbox_tcmu::{
-    Configfs, ConfigfsError, DeviceId, DeviceName, Minor, NameError, Reset, Uio, UioError, UioNode,
+    Configfs, ConfigfsError, DeviceDirectory, DeviceId, DeviceName, Minor, NameError, Reset, Uio, UioError,
+    UioNode,
 };
 use nix::errno::Errno;
 
@@ -25,6 +29,25 @@ pub enum Reason {
     TakeOver,
 }
 
+/// How often a busy UIO node is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// How far an admission has got: what it waits for, for the log. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Mutex<String>>);
+
+impl Progress {
+    fn at(&self, step: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Something to do. Devices travel with the job and come back with its result.
 #[derive(Debug)]
 pub enum Job<D> {
@@ -34,6 +57,10 @@ pub enum Job<D> {
         minor: Minor,
         /// Why.
         reason: Reason,
+        /// How long to wait for whoever has the UIO node open.
+        patience: Duration,
+        /// How far it has got.
+        progress: Progress,
     },
     /// Change the size.
     Resize {
@@ -52,6 +79,15 @@ pub enum Job<D> {
         device: D,
         /// Keep new commands away meanwhile: the kernel's device of this name lives on.
         block: Option<DeviceName>,
+    },
+    /// End a device that was started too late and never belonged to its node.
+    Discard {
+        /// The device's node.
+        minor: Minor,
+        /// The device.
+        device: D,
+        /// Its name.
+        name: DeviceName,
     },
     /// Read the serial number.
     Serial {
@@ -117,6 +153,13 @@ pub enum Finished<D> {
         /// Whether everything ended as it should.
         result: Result<(), String>,
     },
+    /// [`Job::Discard`].
+    Discarded {
+        /// The device's name.
+        name: DeviceName,
+        /// Whether everything ended as it should.
+        result: Result<(), String>,
+    },
     /// [`Job::Serial`].
     Serial {
         /// The device's node.
@@ -140,15 +183,23 @@ pub struct Surroundings {
     pub configfs: Configfs,
     /// See [`Running::stop`].
     pub patience: Duration,
+    /// How long an admission may take once a thread works on it. Whoever enables a device hangs meanwhile.
+    pub admission: Duration,
 }
 
 impl<D: Running> Job<D> {
+    /// A [`Job::Admit`] that has not begun.
+    pub fn admit(minor: Minor, reason: Reason, patience: Duration) -> Self {
+        Self::Admit { minor, reason, patience, progress: Progress::default() }
+    }
+
     /// The node that it is about.
     pub fn minor(&self) -> Minor {
         match self {
             Self::Admit { minor, .. }
             | Self::Resize { minor, .. }
             | Self::Stop { minor, .. }
+            | Self::Discard { minor, .. }
             | Self::Serial { minor, .. } => *minor,
         }
     }
@@ -159,6 +210,10 @@ impl<D: Running> Job<D> {
             Self::Serial { minor, .. } => {
                 Finished::Serial { minor: *minor, result: Err("the look into configfs failed".to_owned()) }
             }
+            Self::Discard { name, .. } => Finished::Discarded {
+                name: name.clone(),
+                result: Err("the job failed, which is a defect".to_owned()),
+            },
             job => Finished::Lost { minor: job.minor() },
         }
     }
@@ -172,8 +227,9 @@ impl<D: Running> Job<D> {
 
     fn work<S: Starter<Device = D>>(self, starter: &S, around: &Surroundings) -> Finished<D> {
         match self {
-            Self::Admit { minor, reason } => {
-                Finished::Admitted { minor, reason, admission: admit(minor, reason, starter, around) }
+            Self::Admit { minor, reason, patience, progress } => {
+                let admission = admit(minor, reason, patience, &progress, starter, around);
+                Finished::Admitted { minor, reason, admission }
             }
             Self::Resize { minor, device, bytes } => {
                 let result = device.resize(bytes);
@@ -181,12 +237,19 @@ impl<D: Running> Job<D> {
             }
             Self::Stop { minor, device, block } => {
                 let directory = block.map(|name| around.configfs.device(&name));
-                let blocked = directory.filter(|directory| directory.block(true).is_ok());
+                // A directory that is being removed needs no block, and may be locked.
+                let blocked =
+                    directory.filter(|directory| directory.exists() && directory.block(true).is_ok());
                 let mut result = device.stop(around.patience);
-                if let Some(Err(error)) = blocked.map(|directory| directory.block(false)) {
+                if let Some(directory) = blocked.filter(DeviceDirectory::exists)
+                    && let Err(error) = tolerate_absence(directory.block(false))
+                {
                     result = result.and(Err(format!("commands stay blocked: {error}")));
                 }
                 Finished::Stopped { minor, result }
+            }
+            Self::Discard { device, name, .. } => {
+                Finished::Discarded { name, result: device.stop(around.patience) }
             }
             Self::Serial { minor, name } => {
                 let serial = around.configfs.device(&name).serial();
@@ -199,6 +262,8 @@ impl<D: Running> Job<D> {
 fn admit<S: Starter>(
     minor: Minor,
     reason: Reason,
+    patience: Duration,
+    progress: &Progress,
     starter: &S,
     around: &Surroundings,
 ) -> Admission<S::Device> {
@@ -207,6 +272,7 @@ fn admit<S: Starter>(
         Reason::Waiting | Reason::TakeOver => None,
     };
     let refused = |id, reason: String| Admission::Refused { id, reason };
+    progress.at(format!("reading what sysfs says of {minor}"));
     let node = match around.uio.node(minor) {
         Ok(node) => node,
         // Nobody asked for it by name: it went, or belongs to another driver.
@@ -230,7 +296,8 @@ fn admit<S: Starter>(
         };
     }
     let directory = around.configfs.device(&node.name);
-    if reason == Reason::Waiting && !directory.exists() {
+    progress.at(format!("device {}: reading {}", node.name, directory.path().display()));
+    if matches!(reason, Reason::Waiting | Reason::TakeOver) && !directory.exists() {
         // A closer look would wait for the removal, and the removal for our answer.
         tracing::debug!(device = %node.name, "is being removed");
         return Admission::Skipped;
@@ -250,29 +317,53 @@ fn admit<S: Starter>(
         Ok(id) => id,
         Err(error) => return refused(None, error.to_string()),
     };
-    let uio = match starter.claim(minor) {
+    progress.at(format!("device {}: opening its UIO node", node.name));
+    let uio = match claim(minor, patience, starter) {
         Ok(uio) => uio,
         Err(error @ UioError::Busy { .. }) => return Admission::Busy(error),
         Err(error) => return refused(Some(id), error.to_string()),
     };
     let taken_over = reason == Reason::TakeOver;
     if taken_over {
+        progress.at(format!("device {}: taking over its ring", node.name));
+        // It may have gone while the node was busy.
+        if !directory.exists() {
+            return Admission::Skipped;
+        }
         // In this order no command gets lost: new ones are kept away, those in the ring are sent back to be
         // tried again, and the ring starts empty.
         let prepared = tolerate_absence(directory.block(true))
             .and_then(|()| tolerate_absence(directory.reset_ring(Reset::Retry)));
         if let Err(error) = prepared {
-            let _ = directory.block(false);
+            if directory.exists() {
+                let _ = directory.block(false);
+            }
             return refused(Some(id), error.to_string());
         }
     }
+    progress.at(format!("device {}: opening its storage and starting its handler", node.name));
     let started = starter.start(&node, uio);
-    if taken_over && let Err(error) = tolerate_absence(directory.block(false)) {
+    if taken_over
+        && directory.exists()
+        && let Err(error) = tolerate_absence(directory.block(false))
+    {
         tracing::error!(device = %node.name, "commands stay blocked: {error}; write 0 to that file");
     }
     match started {
         Ok(device) => Admission::Served { node, id, device },
         Err(reason) => refused(Some(id), reason),
+    }
+}
+
+/// Opens the UIO node; waits for whoever has it open, but not longer than `patience`.
+fn claim<S: Starter>(minor: Minor, patience: Duration, starter: &S) -> Result<OwnedFd, UioError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match starter.claim(minor) {
+            // The kernel tells nobody when a node is closed.
+            Err(UioError::Busy { .. }) if Instant::now() < deadline => std::thread::sleep(RETRY),
+            claimed => return claimed,
+        }
     }
 }
 

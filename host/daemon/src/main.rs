@@ -26,6 +26,9 @@ use tracing_subscriber::EnvFilter;
 /// How long a device may take to finish its commands before they are cancelled.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the kernel waits for a device to be opened, and with it whoever enables it.
+const ADMISSION: Duration = Duration::from_secs(20);
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -55,10 +58,12 @@ fn log_to_stderr(level: LevelFilter) {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     // Before any thread begins: threads inherit what is blocked.
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
-    let engine = EngineOptions { cache: Some(cli.cache_dir.clone()), ..EngineOptions::default() };
     if cli.list_handlers {
-        return list_handlers(&Handlers::load(&cli.handler_path, &Engine::new(engine)?)?);
+        // Without the cache: a look changes nothing.
+        let engine = Engine::new(EngineOptions::default())?;
+        return list_handlers(&Handlers::load(&cli.handler_path, &engine)?);
     }
+    let engine = EngineOptions { cache: Some(cli.cache_dir.clone()), ..EngineOptions::default() };
     if !nix::unistd::geteuid().is_root() {
         bail!("lunboxd must run as root: it opens UIO nodes and answers the kernel; use systemctl or sudo");
     }
@@ -67,7 +72,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         .context("making a signalfd")?;
     let _lock = InstanceLock::take(Path::new(LOCK_PATH))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    let around = Surroundings { patience: PATIENCE, ..Surroundings::default() };
+    let around = Surroundings { patience: PATIENCE, admission: ADMISSION, ..Surroundings::default() };
     ensure_loaded(&around.configfs)?;
     let handlers = Handlers::load(&cli.handler_path, &Engine::new(engine)?)?;
     if handlers.descriptions().next().is_none() {

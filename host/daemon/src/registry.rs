@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use lunbox_tcmu::{DeviceEvent, DeviceId, DeviceName, Minor};
 
+use crate::control::Ticket;
+
 /// What the control plane knows about one UIO node.
 #[derive(Debug)]
 pub struct Entry<D> {
     /// The device that is served there, if there is one.
     pub served: Option<Served<D>>,
-    /// A job is looking at the node, or has the device.
-    pub busy: bool,
+    /// The job that is looking at the node, or has the device.
+    pub job: Option<Ticket>,
     /// The event that the job works on, and that is answered when it is done.
     pub current: Option<DeviceEvent>,
     /// Events that came meanwhile.
@@ -40,7 +42,7 @@ pub struct Served<D> {
 
 impl<D> Default for Entry<D> {
     fn default() -> Self {
-        Self { served: None, busy: false, current: None, waiting: VecDeque::new(), wants_serial: false }
+        Self { served: None, job: None, current: None, waiting: VecDeque::new(), wants_serial: false }
     }
 }
 
@@ -99,7 +101,8 @@ impl<D> Registry<D> {
 
     /// Forgets a node at which nothing is served and nothing goes on.
     pub fn tidy(&mut self, minor: Minor) {
-        let idle = |entry: &Entry<D>| entry.served.is_none() && !entry.busy && entry.waiting.is_empty();
+        let idle =
+            |entry: &Entry<D>| entry.served.is_none() && entry.job.is_none() && entry.waiting.is_empty();
         if self.entries.get(&minor).is_some_and(idle) {
             self.entries.remove(&minor);
         }

@@ -61,7 +61,11 @@ pub enum ConfigfsError {
         path: PathBuf,
     },
     /// The system refused.
-    #[error("{}: {source}", path.display())]
+    #[error(
+        "{}: {source}; run the daemon as root and see that this file system is mounted writable (container, \
+         systemd's ProtectKernelTunables, SELinux, AppArmor)",
+        path.display()
+    )]
     Access {
         /// Which file.
         path: PathBuf,
@@ -69,7 +73,11 @@ pub enum ConfigfsError {
         source: io::Error,
     },
     /// The file holds something else than expected.
-    #[error("{}: {found:?} is not {expected}", path.display())]
+    #[error(
+        "{}: {found:?} is not {expected}; either something else is mounted there, or this kernel writes the field \
+         in another way: report that with its version",
+        path.display()
+    )]
     Content {
         /// Which file.
         path: PathBuf,

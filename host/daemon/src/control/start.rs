@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long taking over may take before netlink is unblocked regardless.
 const TAKE_OVER: Duration = Duration::from_secs(60);
 
+/// How long a predecessor's UIO nodes may stay busy: its process ends only when the kernel has torn it down.
+const TEAR_DOWN: Duration = Duration::from_secs(5);
+
 /// Why the control plane could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -109,8 +112,10 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         for minor in found {
             let entry = self.registry.entry(minor);
             // A served node is looked at as well: the device may have gone and another have come.
-            if !entry.busy {
-                self.begin(minor, None, Job::Admit { minor, reason });
+            if entry.job.is_none() {
+                // Who is served here keeps the node busy for good.
+                let patience = if entry.served.is_some() { Duration::ZERO } else { TEAR_DOWN };
+                self.begin(minor, None, Job::admit(minor, reason, patience));
             }
         }
         if !self.settle(patience)? {

@@ -1,6 +1,7 @@
 mod model;
 
 use std::fs;
+use std::time::Duration;
 
 use lunbox_tcmu::{Change, DeviceEvent, DeviceId, Event, EventKind, Minor};
 use nix::errno::Errno;
@@ -406,4 +407,128 @@ fn two_hundred_and_fifty_six_devices_come_and_go_without_a_lost_answer() {
         assert_eq!(ids, (1000..1256).collect::<Vec<_>>());
     }
     assert_eq!(control.devices(), 0);
+}
+
+#[test]
+fn a_removal_during_the_shutdown_is_answered_before_the_device_has_stopped() {
+    let world = World::new();
+    world.create(0, 1, "f1", "model", true);
+    let mut control = world.started();
+    world.hold("f1");
+    let minor = Minor(0);
+    control.phase = super::Phase::Stopping;
+    control.retire(minor, true);
+    world.run_until(&mut control, |world| world.log().len() == 2);
+    assert_eq!(world.log()[1], "stop f1 after 0 replies blocked");
+    world.announce(reconfigured(0, 1, size(8192)));
+    world.announce(removed(0, 1));
+    world.step(&mut control);
+    let expected = [reply(&size(8192), 1, Err(Errno::EAGAIN)), reply(&EventKind::Removed, 1, OK)];
+    assert_eq!(world.replies(), expected, "rmdir holds the lock that the job may need");
+    world.release();
+    world.run(&mut control);
+    assert_eq!(world.replies(), expected, "not a second time");
+    assert_eq!(control.devices(), 0);
+}
+
+#[test]
+fn a_removal_that_was_asked_for_is_still_answered_after_the_stop_alone() {
+    let world = World::new();
+    world.create(0, 1, "f1", "model", true);
+    let mut control = world.started();
+    world.hold("f1");
+    world.announce(removed(0, 1));
+    world.run_until(&mut control, |world| world.log().len() == 2);
+    assert!(world.replies().is_empty());
+    world.release();
+    control.shut_down().unwrap();
+    assert_eq!(world.replies(), [reply(&EventKind::Removed, 1, OK)]);
+}
+
+#[test]
+fn a_device_that_is_being_removed_is_not_blocked_at_shutdown() {
+    let world = World::new();
+    world.create(0, 1, "f1", "model", true);
+    let mut control = world.started();
+    fs::remove_dir_all(world.path("core/user_0/f1")).unwrap();
+    control.shut_down().unwrap();
+    assert_eq!(world.log()[1], "stop f1 after 0 replies");
+    assert_eq!(control.devices(), 0);
+}
+
+#[test]
+fn an_admission_that_hangs_is_answered_once_and_its_node_is_free_for_the_next() {
+    let world = World::new();
+    let mut control = world.impatient(Duration::from_millis(100));
+    world.hold("hangs");
+    world.create(0, 1, "hangs", "model", false);
+    world.announce(added(0, 1));
+    world.announce(removed(0, 1));
+    world.run_until(&mut control, |world| world.replies().len() == 2);
+    let expected = [reply(&EventKind::Added, 1, Err(Errno::ENOENT)), reply(&EventKind::Removed, 1, OK)];
+    assert_eq!(world.replies(), expected);
+    assert_eq!(control.devices(), 0);
+    // It succeeds at last: it must not stay.
+    world.release();
+    world.run_until(&mut control, |world| world.log().len() == 2 && world.claimed().is_empty());
+    assert_eq!(world.log(), ["start hangs", "stop hangs after 2 replies"]);
+    control.around.admission = Duration::from_secs(30);
+    world.create(0, 2, "next", "model", false);
+    world.announce(added(0, 2));
+    world.run(&mut control);
+    assert_eq!(world.replies()[2..], [reply(&EventKind::Added, 2, OK)]);
+    assert_eq!(control.devices(), 1);
+}
+
+#[test]
+fn a_takeover_that_hangs_is_served_late_but_a_removal_does_not_wait_for_it() {
+    let world = World::new();
+    let mut control = world.started();
+    control.around.admission = Duration::from_millis(50);
+    world.hold("late");
+    for (minor, id) in [(0, 1), (1, 2)] {
+        world.create(minor, id, "late", "model", true);
+        control.begin(
+            Minor(minor),
+            None,
+            super::Job::admit(Minor(minor), super::Reason::TakeOver, Duration::ZERO),
+        );
+    }
+    world.run_until(&mut control, |world| world.log().len() == 2);
+    world.announce(removed(1, 2));
+    world.run_until(&mut control, |world| world.replies().len() == 1);
+    assert_eq!(world.replies(), [reply(&EventKind::Removed, 2, OK)]);
+    world.release();
+    world.run_until(&mut control, |world| world.claimed() == [0]);
+    world.run(&mut control);
+    assert_eq!(control.devices(), 1);
+}
+
+#[test]
+fn devices_are_stopped_while_as_many_admissions_hang_as_there_may_be() {
+    let world = World::new();
+    world.create(100, 1000, "served", "model", true);
+    let mut control = world.started();
+    world.hold("hangs");
+    let hanging = u32::try_from(super::MAX_JOBS).unwrap() + 1;
+    for minor in 0..hanging {
+        world.create(minor, minor, "hangs", "model", false);
+        world.announce(added(minor, minor));
+    }
+    world.run_until(&mut control, |world| world.log().len() == super::MAX_JOBS + 1);
+    world.announce(removed(100, 1000));
+    world.run_until(&mut control, |world| !world.replies().is_empty());
+    assert_eq!(world.replies(), [reply(&EventKind::Removed, 1000, OK)]);
+    world.release();
+    world.run(&mut control);
+    assert_eq!(control.devices(), usize::try_from(hanging).unwrap());
+}
+
+#[test]
+fn a_node_that_a_predecessor_has_open_still_is_tried_again() {
+    let world = World::new();
+    world.create(0, 1, "f1", "model", true);
+    world.keep_busy(3);
+    let control = world.started();
+    assert_eq!(control.devices(), 1);
 }

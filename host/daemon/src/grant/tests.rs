@@ -86,3 +86,53 @@ fn a_store_that_may_still_write_keeps_its_file() {
     place.open("file", "user_0/stuck").unwrap().claim.keep_for_good();
     assert!(matches!(place.open("file", "user_0/next"), Err(GrantError::Claimed { .. })));
 }
+
+#[test]
+fn a_link_that_leads_nowhere_is_refused_and_its_target_not_created() {
+    let place = Place::new();
+    symlink(place.path("target"), place.path("link")).unwrap();
+    symlink("/dev/no-such-disk", place.path("disk")).unwrap();
+    for name in ["link", "disk"] {
+        let error = place.open(name, "user_0/a").unwrap_err();
+        assert!(matches!(error, GrantError::DanglingLink { .. }), "{error}");
+        assert!(error.to_string().contains("leads nowhere"), "{error}");
+    }
+    assert!(!Path::new(&place.path("target")).exists());
+    assert!(!Path::new("/dev/no-such-disk").exists(), "nothing may be created in /dev");
+}
+
+#[test]
+fn nothing_is_created_in_dev_by_whatever_way_it_is_reached() {
+    let place = Place::new();
+    symlink("/dev", place.path("devices")).unwrap();
+    fs::create_dir(place.path("devs")).unwrap();
+    for path in [
+        place.path("devices/no-such-disk"),
+        "/tmp/../dev/no-such-disk".to_owned(),
+        "/dev/no-such-directory/disk".to_owned(),
+    ] {
+        let error = open_store(&path, "user_0/a", &place.claims).unwrap_err();
+        assert!(matches!(error, GrantError::NoDevice { .. }), "{path}: {error}");
+    }
+    assert!(!Path::new("/dev/no-such-disk").exists());
+    // Out of /dev again.
+    let path = format!("/dev/..{}", place.path("devs/file"));
+    open_store(&path, "user_0/a", &place.claims).unwrap();
+    assert!(Path::new(&place.path("devs/file")).is_file());
+}
+
+#[test]
+fn a_missing_file_through_a_linked_directory_is_created_and_a_directory_is_not() {
+    let place = Place::new();
+    fs::create_dir(place.path("real")).unwrap();
+    symlink(place.path("real"), place.path("linked")).unwrap();
+    place.open("linked/file", "user_0/a").unwrap();
+    assert!(Path::new(&place.path("real/file")).is_file());
+    for name in ["linked", "new/", "new/."] {
+        let error = place.open(name, "user_0/a").unwrap_err();
+        assert!(matches!(error, GrantError::Directory { .. }), "{name}: {error}");
+    }
+    symlink("/dev/null", place.path("null")).unwrap();
+    let error = place.open("null", "user_0/a").unwrap_err();
+    assert!(matches!(error, GrantError::NotStorage { kind: "character device", .. }), "{error}");
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,8 @@ pub struct State {
     replies: Mutex<Vec<Reply>>,
     log: Mutex<Vec<String>>,
     claimed: Mutex<BTreeSet<u32>>,
+    /// So many attempts to open a UIO node find it in use.
+    busy_claims: AtomicUsize,
     held: Mutex<Option<String>>,
     released: Condvar,
 }
@@ -126,7 +129,8 @@ impl Starter for ModelStarter {
     }
 
     fn claim(&self, minor: Minor) -> Result<OwnedFd, UioError> {
-        if !self.0.claimed.lock().unwrap().insert(minor.0) {
+        let taken = self.0.busy_claims.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if taken || !self.0.claimed.lock().unwrap().insert(minor.0) {
             return Err(UioError::Busy { minor, path: PathBuf::from("/dev/uio") });
         }
         Ok(fs::File::open("/dev/null").unwrap().into())
@@ -207,6 +211,7 @@ impl World {
             replies: Mutex::default(),
             log: Mutex::default(),
             claimed: Mutex::default(),
+            busy_claims: AtomicUsize::new(0),
             held: Mutex::default(),
             released: Condvar::new(),
         };
@@ -265,6 +270,19 @@ impl World {
         self.mailbox.lock().unwrap().as_ref().unwrap().send(Message::Notice(Minor(minor), notice));
     }
 
+    /// The next attempts to open a UIO node find that a predecessor has it open still.
+    pub fn keep_busy(&self, attempts: usize) {
+        self.state.busy_claims.store(attempts, SeqCst);
+    }
+
+    /// A control plane that gives admissions up after this time.
+    pub fn impatient(&self, admission: Duration) -> ModelControl {
+        let mut control = self.control();
+        control.around.admission = admission;
+        control.start().unwrap();
+        control
+    }
+
     /// Jobs on this device do not get on until [`World::release`].
     pub fn hold(&self, device: &str) {
         *self.state.held.lock().unwrap() = Some(device.to_owned());
@@ -298,6 +316,7 @@ impl World {
             uio: Uio::new(self.path("class"), self.path("dev")),
             configfs: Configfs::new(self.path("core"), self.path("parameters")),
             patience: Duration::from_millis(100),
+            admission: DEADLINE,
         };
         let starter = Arc::new(ModelStarter(Arc::clone(&self.state)));
         Control::new(ModelKernel(Arc::clone(&self.state)), starter, around, sender, inbox)
@@ -319,7 +338,7 @@ impl World {
         loop {
             self.step(control);
             assert!(control.settle(DEADLINE).unwrap(), "jobs do not end");
-            if self.state.events.lock().unwrap().is_empty() && control.running == 0 {
+            if self.state.events.lock().unwrap().is_empty() && control.jobs.is_empty() {
                 break;
             }
         }
