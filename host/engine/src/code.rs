@@ -18,7 +18,7 @@ pub(crate) struct Code {
     pub(crate) indices: ExportIndices,
     pub(crate) abilities: Abilities,
     /// Keeps the epoch going.
-    _runtime: Arc<Runtime>,
+    pub(crate) runtime: Arc<Runtime>,
 }
 
 impl Code {
@@ -31,6 +31,6 @@ impl Code {
             .map_err(wrong_type)?;
         let pre = linker.instantiate_pre(compiled).map_err(wrong_type)?;
         let indices = ExportIndices::find(&pre, abilities).map_err(wrong_type)?;
-        Ok(Self { pre, indices, abilities, _runtime: Arc::clone(runtime) })
+        Ok(Self { pre, indices, abilities, runtime: Arc::clone(runtime) })
     }
 }

@@ -65,7 +65,8 @@ pub(crate) struct Runtime {
     /// Names the compiler's version and settings.
     pub(crate) digest: Digest,
     pub(crate) cache: Option<Cache>,
-    _ticker: Ticker,
+    /// Advances the epoch.
+    pub(crate) ticker: Ticker,
 }
 
 impl Engine {
@@ -82,7 +83,7 @@ impl Engine {
         let digest = container::digest_of_value(&wasmtime.precompile_compatibility_hash());
         let cache = options.cache.and_then(|path| Cache::open(&path, digest));
         let ticker = Ticker::start(wasmtime.clone(), options.tick)?;
-        Ok(Self { runtime: Arc::new(Runtime { wasmtime, digest, cache, _ticker: ticker }) })
+        Ok(Self { runtime: Arc::new(Runtime { wasmtime, digest, cache, ticker }) })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::code::Code;
 use crate::context::Context;
 use crate::exports::Exports;
 use crate::handler::{Handler, MAX_STATE_BYTES};
+use crate::ticker::Pulse;
 use crate::{Fault, Limits, SharedBuffers, convert};
 
 /// An instance of a component with everything that belongs to it.
@@ -25,6 +26,8 @@ pub(crate) struct Instance {
     hostcall_bytes: usize,
     /// The commands of a batch on their way in; kept for its memory.
     batch: Vec<wit::BlockCommand>,
+    /// Keeps ticks coming during calls.
+    pulse: Arc<Pulse>,
     /// The epoch must go on as long as there are instances.
     _code: Arc<Code>,
 }
@@ -48,12 +51,16 @@ impl Instance {
         let mut store = Store::new(code.pre.engine(), Context::new(device, buffers, limits));
         store.limiter(|context| &mut context.limiter);
         store.set_hostcall_fuel(hostcall_bytes);
-        store.epoch_deadline_callback(|mut store| {
+        let pulse = Arc::clone(code.runtime.ticker.pulse());
+        let running = Arc::clone(&pulse);
+        store.epoch_deadline_callback(move |mut store| {
+            running.beat();
             store.data_mut().clock.tick()?;
             Ok(UpdateDeadline::Continue(1))
         });
         // Start-up code of the guest counts as a call.
         store.set_epoch_deadline(1);
+        pulse.beat();
         let instance = code
             .pre
             .instantiate(&mut store)
@@ -67,6 +74,7 @@ impl Instance {
             configured: false,
             hostcall_bytes,
             batch: Vec::new(),
+            pulse,
             _code: Arc::clone(code),
         })
     }
@@ -94,6 +102,7 @@ impl Instance {
         }
         self.store.data_mut().clock.begin();
         self.store.set_epoch_deadline(1);
+        self.pulse.beat();
         Ok((&self.exports, &mut self.store))
     }
 

@@ -16,7 +16,7 @@ use crate::slots::{Place, Slots};
 use crate::store::{Inner, Store};
 use crate::waker::Waker;
 use crate::watch::{WAKER, Watch};
-use crate::{ExecutorError, StoreError, instant};
+use crate::{ExecutorError, StoreError, direct, instant};
 
 /// Longer waits are made of several sleeps: the kernel refuses absurd timeouts.
 const LONGEST_SLEEP: Duration = Duration::from_secs(86_400);
@@ -56,7 +56,7 @@ impl Default for Options {
 /// Runs operations on stores for one thread.
 ///
 /// [`Self::submit`] and [`Self::cancel`] never block and never call back; operations on files start with the
-/// next [`Self::wait`]. Each submitted operation gives exactly one [`Done`]. It may be moved to another thread;
+/// next [`Self::wait`], which does a short write to a page cache itself if nothing else is in flight. Each submitted operation gives exactly one [`Done`]. It may be moved to another thread;
 /// all methods want it exclusively.
 ///
 /// Dropping it cancels what is in flight and **waits** for its end, however long the storage takes, because the
@@ -320,8 +320,19 @@ impl Executor {
         }
     }
 
-    /// Hands queued operations to the engine.
+    /// Hands queued operations to the engine, but for a short write that is alone: see [`direct`].
     fn start_queued(&mut self) {
+        if let (1, Some(&key)) = (self.in_flight, self.queue.front()) {
+            let operation = &mut self.slots.get(key).operation;
+            if let Inner::File(file) = self.stores[operation.store].0.base()
+                && direct::suits(file, operation)
+            {
+                self.queue.clear();
+                let result = direct::run(file, operation, &mut self.syscalls);
+                self.end(key, result);
+                return;
+            }
+        }
         while let Some(key) = self.queue.pop_front() {
             let slot = self.slots.get(key);
             let operation = &mut slot.operation;

@@ -28,6 +28,7 @@
 //! The crate knows no ring, no SCSI and no handler. Two error planes: [`StoreError`] is the answer of a store
 //! and travels in [`Done`]; [`ExecutorError`] and [`OpenError`] say that the plumbing failed.
 
+mod direct;
 mod engine;
 mod error;
 mod executor;

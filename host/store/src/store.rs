@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lunbox_memory::Mapping;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{SysconfVar, Whence, lseek, sysconf};
 
 use crate::gate::{Gate, GateHandle};
@@ -28,6 +29,8 @@ pub(crate) struct FileStore {
     pub(crate) block: Option<u64>,
     /// Bytes that the store is known to have: it may have grown since.
     pub(crate) known_size: u64,
+    /// A short write goes to the page cache of this machine and, as a rule, waits for nothing.
+    pub(crate) page_cache: bool,
     /// `FALLOC_FL_PUNCH_HOLE` was refused as unsupported.
     pub(crate) lacks_punch_hole: bool,
     /// `FALLOC_FL_ZERO_RANGE` was refused as unsupported.
@@ -134,8 +137,10 @@ impl Store {
         } else {
             None
         };
+        let page_cache = block.is_none() && has_local_page_cache(&fd);
         Ok(Self(Inner::File(FileStore {
             fd: Arc::new(fd),
+            page_cache,
             read_only: options.read_only,
             block,
             known_size,
@@ -228,6 +233,13 @@ impl Store {
         }
         zeroes(&self.0)
     }
+}
+
+/// File systems whose writes go to memory first and depend on no other machine. EXT4's number stands for ext2 and
+/// ext3, too.
+fn has_local_page_cache(fd: &OwnedFd) -> bool {
+    let local = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC];
+    fstatfs(fd).is_ok_and(|found| local.contains(&found.filesystem_type()))
 }
 
 fn system(call: &'static str, errno: nix::Error) -> OpenError {

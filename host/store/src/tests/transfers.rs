@@ -1,5 +1,7 @@
 //! Bytes arrive where they should.
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
 use super::*;
 
 on_both_backends! {
@@ -13,6 +15,7 @@ on_both_backends! {
     operations_without_bytes_end_well
     more_operations_than_queue_entries
     nonblocking_and_appending_files_are_tamed
+    a_short_write_that_is_alone_is_done_by_the_next_wait
 }
 
 fn scattered_pieces_are_written_and_read_in_order(backend: Backend) {
@@ -168,4 +171,24 @@ fn nonblocking_and_appending_files_are_tamed(backend: Backend) {
     let store = rig.executor.add(Store::file(file.into(), FileOptions::default()).unwrap());
     assert_eq!(rig.write(store, 2, b"ab"), Ok(2));
     assert_eq!(std::fs::read(&path).unwrap(), b"01ab456789");
+}
+
+fn a_short_write_that_is_alone_is_done_by_the_next_wait(backend: Backend) {
+    let mut rig = Rig::new(backend);
+    let file = File::from(memfd_create("store", MFdFlags::MFD_CLOEXEC).unwrap());
+    let store = rig.file(&file);
+    rig.memory.copy_in(0, b"hello").unwrap();
+    let before = rig.executor.syscalls();
+    rig.submit(1, store, WRITE, 7, &[extent(0, 5)]);
+    rig.executor.wait(Some(Duration::ZERO)).unwrap();
+    assert_eq!(rig.executor.next_done().expect("no other thread was asked").result, Ok(5));
+    assert!(rig.executor.syscalls() - before <= 2, "the write, and a look at what is watched");
+    // With others in flight it is handed over as they are: all end, in any order.
+    for token in 0..3 {
+        rig.submit(token, store, WRITE, token * 5, &[extent(0, 5)]);
+    }
+    let mut ended: Vec<u64> = (0..3).map(|_| next(&mut rig.executor).token.0).collect();
+    ended.sort_unstable();
+    assert_eq!(ended, [0, 1, 2]);
+    assert_eq!(content(&file), b"hellohellohello");
 }
