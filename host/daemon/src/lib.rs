@@ -8,16 +8,12 @@
 //!
 //! * [`control`] is the one thread that talks to the kernel. It never waits for a device.
 //! * [`job`] is what may wait, on threads of its own; [`open`] is how a device is started for real, from
-//!   [`geometry`] (configfs), [`cfgstring`] and [`grant`] (files) and one of the [`handlers`].
+//!   configfs, its cfgstring ([`lunbox_grant`]) and a handler ([`lunbox_engine::Catalogue`]).
 //! * [`service`] is the border between the two, so that the control plane is tested without kernel and sandbox.
 //! * [`lock`] and [`module`] come before everything else; [`cli`] is the command line.
 
-pub mod cfgstring;
 pub mod cli;
 pub mod control;
-pub mod geometry;
-pub mod grant;
-pub mod handlers;
 pub mod job;
 pub mod lock;
 pub mod mailbox;

@@ -10,13 +10,12 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use lunbox_daemon::cli::Cli;
 use lunbox_daemon::control::Control;
-use lunbox_daemon::handlers::Handlers;
 use lunbox_daemon::job::Surroundings;
 use lunbox_daemon::lock::{InstanceLock, LOCK_PATH};
 use lunbox_daemon::mailbox::mailbox;
 use lunbox_daemon::module::ensure_loaded;
 use lunbox_daemon::open::Opener;
-use lunbox_engine::{Engine, EngineOptions};
+use lunbox_engine::{Catalogue, Engine, EngineOptions};
 use lunbox_tcmu::{Configfs, Netlink, Uio};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -61,7 +60,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.list_handlers {
         // Without the cache: a look changes nothing.
         let engine = Engine::new(EngineOptions::default())?;
-        return list_handlers(&Handlers::load(&cli.handler_path, &engine)?);
+        return list_handlers(&Catalogue::load(&cli.handler_path, &engine)?);
     }
     let engine = EngineOptions { cache: Some(cli.cache_dir.clone()), ..EngineOptions::default() };
     if !nix::unistd::geteuid().is_root() {
@@ -74,14 +73,14 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     let around = Surroundings { patience: PATIENCE, admission: ADMISSION, ..Surroundings::default() };
     ensure_loaded(&around.configfs)?;
-    let handlers = Handlers::load(&cli.handler_path, &Engine::new(engine)?)?;
+    let handlers = Catalogue::load(&cli.handler_path, &Engine::new(engine)?)?;
     if handlers.descriptions().next().is_none() {
         tracing::warn!(path = %cli.handler_path.display(), "no handlers: every device will be refused");
     }
     serve(handlers, around, &signals)
 }
 
-fn list_handlers(handlers: &Handlers) -> anyhow::Result<()> {
+fn list_handlers(handlers: &Catalogue) -> anyhow::Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     for handler in handlers.descriptions() {
@@ -93,7 +92,7 @@ fn list_handlers(handlers: &Handlers) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serve(handlers: Handlers, around: Surroundings, signals: &SignalFd) -> anyhow::Result<()> {
+fn serve(handlers: Catalogue, around: Surroundings, signals: &SignalFd) -> anyhow::Result<()> {
     let netlink = Netlink::open()?;
     let (sender, inbox) = mailbox().context("making an eventfd")?;
     let (uio, configfs): (Uio, Configfs) = (around.uio.clone(), around.configfs.clone());

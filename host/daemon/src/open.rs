@@ -6,20 +6,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunbox_contract::StoreInfo;
 use lunbox_device::{DeviceHandle, DeviceParts, Event, Identity, ResizeError, Settings, StopError};
-use lunbox_engine::Limits;
+use lunbox_engine::{Catalogue, Limits};
+use lunbox_grant::{Access, Cfgstring, Claim, Claims, Geometry, Opened, Wording, open_grant};
 use lunbox_memory::Mapping;
 use lunbox_scsi::Bytes;
-use lunbox_store::{Backend, FileOptions, Store};
+use lunbox_store::Backend;
 use lunbox_tcmu::{Configfs, DeviceName, Doorbell, Minor, Ring, Uio, UioError, UioNode};
 use nix::errno::Errno;
 
-use crate::cfgstring::Cfgstring;
 use crate::control::Message;
-use crate::geometry::Geometry;
-use crate::grant::{Claim, Claims, open_store};
-use crate::handlers::Handlers;
 use crate::mailbox::Mailbox;
 use crate::service::{Notice, Refusal, Running, Starter};
 
@@ -28,7 +24,7 @@ const RESIZE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Starts devices on the system's UIO nodes.
 pub struct Opener {
-    handlers: Handlers,
+    handlers: Catalogue,
     uio: Uio,
     configfs: Configfs,
     claims: Arc<Claims>,
@@ -41,16 +37,9 @@ pub struct Device {
     claim: Option<Claim>,
 }
 
-/// What a cfgstring grants.
-#[derive(Default)]
-struct Grants {
-    claim: Option<Claim>,
-    stores: Vec<(Store, StoreInfo)>,
-}
-
 impl Opener {
     /// Devices report through `mailbox`.
-    pub fn new(handlers: Handlers, uio: Uio, configfs: Configfs, mailbox: Mailbox<Message<Device>>) -> Self {
+    pub fn new(handlers: Catalogue, uio: Uio, configfs: Configfs, mailbox: Mailbox<Message<Device>>) -> Self {
         Self { handlers, uio, configfs, claims: Arc::default(), mailbox }
     }
 
@@ -59,12 +48,11 @@ impl Opener {
         let size = directory.size().map_err(text)?;
         let block_size = directory.block_size().map_err(text)?;
         let max_sectors = directory.max_sectors().map_err(text)?;
-        Geometry::check(size, block_size, max_sectors).map_err(text)
+        Geometry::check(Wording::Configfs, size, block_size, max_sectors).map_err(text)
     }
 
-    /// Opens what the cfgstring grants. Without a text there is nothing to grant; a handler that needs a store
-    /// says so itself.
-    fn grant(&self, name: &DeviceName) -> Result<Grants, String> {
+    /// Opens what the cfgstring grants.
+    fn grant(&self, name: &DeviceName) -> Result<Opened, String> {
         let config = Cfgstring::parse(&name.config);
         if let Some(seconds) = config.command_timeout {
             tracing::warn!(
@@ -72,20 +60,7 @@ impl Opener {
                 "tcmur_cmd_time_out={seconds} is ignored; the kernel's attrib/cmd_time_out limits commands"
             );
         }
-        if config.text.is_empty() {
-            return Ok(Grants::default());
-        }
-        let grant = open_store(&config.text, &name.to_string(), &self.claims).map_err(text)?;
-        let store = Store::file(grant.fd, FileOptions { read_only: false })
-            .map_err(|error| format!("{}: {error}", config.text))?;
-        let info = StoreInfo {
-            option: String::new(),
-            size: store.size(),
-            read_only: store.read_only(),
-            discard_zeroes: store.discard_zeroes(),
-            can_grow: grant.can_grow,
-        };
-        Ok(Grants { claim: Some(grant.claim), stores: vec![(store, info)] })
+        open_grant(&config.text, &name.to_string(), &self.claims, Access::Create).map_err(text)
     }
 }
 
@@ -128,13 +103,13 @@ impl Starter for Opener {
         let handler =
             self.handlers.get(&name.subtype).ok_or_else(|| failed("its handler has gone".to_owned()))?;
         let geometry = self.geometry(name).map_err(failed)?;
-        let Grants { claim, stores } = self.grant(name).map_err(failed)?;
+        let Opened { claim, stores, .. } = self.grant(name).map_err(failed)?;
         let ring = attach(node, uio).map_err(failed)?;
         let (minor, mailbox) = (node.minor, self.mailbox.clone());
         let parts = DeviceParts {
             name: name.to_string(),
             ring,
-            stores,
+            stores: stores.into_iter().map(|opened| (opened.store, opened.info)).collect(),
             options: Vec::new(),
             handler: Arc::clone(handler),
             settings: Settings {

@@ -1,6 +1,7 @@
 //! The sandbox of handlers: loads components, gives them limits, calls them, and ends them when they misbehave.
 //!
 //! * [`Engine`] loads a file and tells what is wrong with it ([`LoadError`]); compiled code is cached.
+//! * [`Catalogue`] holds the handlers of some directories, by subtype.
 //! * [`Component`] is a loaded handler. It makes one instance per device ([`HandlerFactory`]).
 //! * [`Handler`] is an instance as the device loop sees it: a command goes in, an
 //!   [`Outcome`](lunbox_contract::Outcome) comes out. [`Limits`] says what it may use, [`Fault`] how it ended.
@@ -23,6 +24,7 @@
 
 mod bindings;
 mod cache;
+mod catalogue;
 mod code;
 mod component;
 mod container;
@@ -46,6 +48,7 @@ mod source;
 mod text;
 mod ticker;
 
+pub use catalogue::{Catalogue, DirectoryError, Listed};
 pub use component::Component;
 pub use engine::{Engine, EngineError, EngineOptions};
 pub use fault::Fault;

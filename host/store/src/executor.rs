@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use lunbox_memory::Mapping;
 
+use crate::direct::Direct;
 use crate::engine::Engine;
 use crate::gate::{Gate, Pass};
 use crate::operation::{Next, Operation};
@@ -56,7 +57,7 @@ impl Default for Options {
 /// Runs operations on stores for one thread.
 ///
 /// [`Self::submit`] and [`Self::cancel`] never block and never call back; operations on files start with the
-/// next [`Self::wait`], which does a short write to a page cache itself if nothing else is in flight. Each submitted operation gives exactly one [`Done`]. It may be moved to another thread;
+/// next [`Self::wait`], which does short ones on a local page cache itself. Each submitted operation gives exactly one [`Done`]. It may be moved to another thread;
 /// all methods want it exclusively.
 ///
 /// Dropping it cancels what is in flight and **waits** for its end, however long the storage takes, because the
@@ -79,7 +80,9 @@ pub struct Executor {
     /// Submitted and not handed out.
     in_flight: usize,
     syscalls: u64,
+    direct: Direct,
     // Reused from turn to turn.
+    direct_keys: Vec<u32>,
     finished: Vec<Finished>,
     fired: Vec<u32>,
 }
@@ -106,6 +109,8 @@ impl Executor {
             stores: Vec::new(),
             in_flight: 0,
             syscalls: 1,
+            direct: Direct::default(),
+            direct_keys: Vec::new(),
             finished: Vec::new(),
             fired: Vec::new(),
         };
@@ -320,17 +325,19 @@ impl Executor {
         }
     }
 
-    /// Hands queued operations to the engine, but for a short write that is alone: see [`direct`].
+    /// Hands queued operations to the engine, or does them: see `direct.rs`.
     fn start_queued(&mut self) {
-        if let (1, Some(&key)) = (self.in_flight, self.queue.front()) {
-            let operation = &mut self.slots.get(key).operation;
-            if let Inner::File(file) = self.stores[operation.store].0.base()
-                && direct::suits(file, operation)
-            {
-                self.queue.clear();
-                let result = direct::run(file, operation, &mut self.syscalls);
-                self.end(key, result);
-                return;
+        if self.queue.is_empty() {
+            return;
+        }
+        let begun = self.direct.begin(self.in_flight);
+        // What others do comes first, so that it is not delayed by more than it must.
+        for _ in 0..self.queue.len() {
+            let Some(key) = self.queue.pop_front() else { break };
+            let operation = &self.slots.get(key).operation;
+            match self.stores[operation.store].0.base() {
+                Inner::File(file) if self.direct.takes(file, operation) => self.direct_keys.push(key),
+                _ => self.queue.push_back(key),
             }
         }
         while let Some(key) = self.queue.pop_front() {
@@ -349,6 +356,17 @@ impl Executor {
                 self.end(key, Err(StoreError::Io));
             }
         }
+        let mut keys = std::mem::take(&mut self.direct_keys);
+        for key in keys.drain(..) {
+            let operation = &mut self.slots.get(key).operation;
+            let result = match self.stores[operation.store].0.base() {
+                Inner::File(file) => direct::run(file, operation, &mut self.syscalls),
+                _ => Err(StoreError::Invalid),
+            };
+            self.end(key, result);
+        }
+        self.direct_keys = keys;
+        self.direct.end(begun);
     }
 
     /// Deals with what the last turn brought.

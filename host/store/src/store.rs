@@ -9,6 +9,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{SysconfVar, Whence, lseek, sysconf};
 
+use crate::direct::Suited;
 use crate::gate::{Gate, GateHandle};
 use crate::{OpenError, StoreError, syscalls};
 
@@ -29,8 +30,8 @@ pub(crate) struct FileStore {
     pub(crate) block: Option<u64>,
     /// Bytes that the store is known to have: it may have grown since.
     pub(crate) known_size: u64,
-    /// A short write goes to the page cache of this machine and, as a rule, waits for nothing.
-    pub(crate) page_cache: bool,
+    /// What is done on the executor's own thread.
+    pub(crate) direct: Suited,
     /// `FALLOC_FL_PUNCH_HOLE` was refused as unsupported.
     pub(crate) lacks_punch_hole: bool,
     /// `FALLOC_FL_ZERO_RANGE` was refused as unsupported.
@@ -137,10 +138,10 @@ impl Store {
         } else {
             None
         };
-        let page_cache = block.is_none() && has_local_page_cache(&fd);
+        let direct = if block.is_none() { suited(&fd) } else { Suited::None };
         Ok(Self(Inner::File(FileStore {
             fd: Arc::new(fd),
-            page_cache,
+            direct,
             read_only: options.read_only,
             block,
             known_size,
@@ -235,11 +236,13 @@ impl Store {
     }
 }
 
-/// File systems whose writes go to memory first and depend on no other machine. EXT4's number stands for ext2 and
-/// ext3, too.
-fn has_local_page_cache(fd: &OwnedFd) -> bool {
-    let local = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC];
-    fstatfs(fd).is_ok_and(|found| local.contains(&found.filesystem_type()))
+/// Only file systems whose page cache depends on no other machine. EXT4's number stands for ext2 and ext3, too.
+fn suited(fd: &OwnedFd) -> Suited {
+    match fstatfs(fd).map(|found| found.filesystem_type()) {
+        Ok(TMPFS_MAGIC) => Suited::ReadsAndWrites,
+        Ok(EXT4_SUPER_MAGIC | XFS_SUPER_MAGIC | BTRFS_SUPER_MAGIC) => Suited::Writes,
+        _ => Suited::None,
+    }
 }
 
 fn system(call: &'static str, errno: nix::Error) -> OpenError {

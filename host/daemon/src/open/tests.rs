@@ -16,7 +16,7 @@ impl Place {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
-        let mut handlers = Handlers::default();
+        let mut handlers = Catalogue::default();
         handlers.add(Path::new("native"), Arc::new(NativeFactory::<File>::new()));
         let (sender, _) = mailbox().unwrap();
         let uio = Uio::new(path("class"), path("dev"));

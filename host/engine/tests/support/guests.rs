@@ -36,7 +36,9 @@ fn built(name: &str) -> PathBuf {
 /// of the cargo that runs the tests. Returns where the components are.
 fn build(what: &[&str]) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // Named where this toolchain lacks the Wasm target and `cargo xtask` has found another compiler.
+    let cargo = std::env::var_os("LUNBOX_WASM_CARGO").or_else(|| std::env::var_os("CARGO"));
+    let cargo = cargo.unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
             "build",
@@ -54,7 +56,8 @@ fn build(what: &[&str]) -> PathBuf {
         .unwrap();
     assert!(
         output.status.success(),
-        "the guests do not build; is the target installed (rustup target add wasm32-unknown-unknown)?\n{}",
+        "the guests do not build; is the target installed (rustup target add wasm32-unknown-unknown)? Where it cannot \
+         be, `cargo xtask test` finds another compiler\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     directory.join("wasm32-unknown-unknown/guest")

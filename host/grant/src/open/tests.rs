@@ -17,7 +17,7 @@ impl Place {
     }
 
     fn open(&self, name: &str, device: &str) -> Result<Grant, GrantError> {
-        open_store(&self.path(name), device, &self.claims)
+        open_store(&self.path(name), device, &self.claims, Access::Create)
     }
 }
 
@@ -39,7 +39,7 @@ fn what_can_not_back_a_lun_is_refused_with_a_remedy() {
     fs::create_dir(place.path("directory")).unwrap();
     fs::write(place.path("file"), "").unwrap();
     nix::unistd::mkfifo(place.path("fifo").as_str(), Mode::S_IRWXU).unwrap();
-    let refused = |path: &str| open_store(path, "user_0/a", &place.claims).unwrap_err();
+    let refused = |path: &str| open_store(path, "user_0/a", &place.claims, Access::Create).unwrap_err();
     assert!(matches!(refused("tmp/x"), GrantError::Relative { .. }));
     assert!(refused("tmp/x").to_string().contains("<subtype>//directory/file"));
     assert!(matches!(refused(""), GrantError::Relative { .. }));
@@ -60,7 +60,7 @@ fn a_magic_link_is_not_followed_but_a_symbolic_link_is() {
     place.open("link", "user_0/a").unwrap();
     let file = fs::File::options().read(true).write(true).open(place.path("file")).unwrap();
     let magic = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-    let error = open_store(&magic, "user_0/a", &place.claims).unwrap_err();
+    let error = open_store(&magic, "user_0/a", &place.claims, Access::Create).unwrap_err();
     assert!(matches!(error, GrantError::Denied { errno: Errno::ELOOP, .. }), "{error}");
 }
 
@@ -111,13 +111,13 @@ fn nothing_is_created_in_dev_by_whatever_way_it_is_reached() {
         "/tmp/../dev/no-such-disk".to_owned(),
         "/dev/no-such-directory/disk".to_owned(),
     ] {
-        let error = open_store(&path, "user_0/a", &place.claims).unwrap_err();
+        let error = open_store(&path, "user_0/a", &place.claims, Access::Create).unwrap_err();
         assert!(matches!(error, GrantError::NoDevice { .. }), "{path}: {error}");
     }
     assert!(!Path::new("/dev/no-such-disk").exists());
     // Out of /dev again.
     let path = format!("/dev/..{}", place.path("devs/file"));
-    open_store(&path, "user_0/a", &place.claims).unwrap();
+    open_store(&path, "user_0/a", &place.claims, Access::Create).unwrap();
     assert!(Path::new(&place.path("devs/file")).is_file());
 }
 
@@ -135,4 +135,47 @@ fn a_missing_file_through_a_linked_directory_is_created_and_a_directory_is_not()
     symlink("/dev/null", place.path("null")).unwrap();
     let error = place.open("null", "user_0/a").unwrap_err();
     assert!(matches!(error, GrantError::NotStorage { kind: "character device", .. }), "{error}");
+}
+
+#[test]
+fn what_must_be_there_is_not_created() {
+    let place = Place::new();
+    for access in [Access::Existing, Access::ReadOnly] {
+        let error = open_store(&place.path("file"), "a", &place.claims, access).unwrap_err();
+        assert!(matches!(error, GrantError::Missing { .. }), "{error}");
+    }
+    assert!(!Path::new(&place.path("file")).exists());
+    assert!(place.open("file", "a").unwrap().created);
+    let grant = open_store(&place.path("file"), "a", &place.claims, Access::Existing).unwrap();
+    assert!(!grant.created && grant.can_grow);
+}
+
+#[test]
+fn a_read_only_file_is_served_to_many_readers_and_to_no_writer() {
+    let place = Place::new();
+    fs::write(place.path("file"), "data").unwrap();
+    fs::set_permissions(place.path("file"), fs::Permissions::from_mode(0o400)).unwrap();
+    let read = |device: &str| open_store(&place.path("file"), device, &place.claims, Access::ReadOnly);
+    let (first, _second) = (read("first").unwrap(), read("second").unwrap());
+    assert!(!first.can_grow);
+    let mut contents = String::new();
+    std::io::Read::read_to_string(&mut fs::File::from(first.fd.try_clone().unwrap()), &mut contents).unwrap();
+    assert_eq!(contents, "data");
+    let written = nix::unistd::write(&first.fd, b"x");
+    assert_eq!(written, Err(Errno::EBADF));
+    fs::set_permissions(place.path("file"), fs::Permissions::from_mode(0o600)).unwrap();
+    let error = place.open("file", "third").unwrap_err();
+    assert!(matches!(&error, GrantError::Claimed { holder, .. } if holder == "first"), "{error}");
+}
+
+#[test]
+fn another_process_keeps_its_file() {
+    let place = Place::new();
+    // Claims of its own: all that another process shares with us is the file.
+    let other = open_store(&place.path("file"), "a", &Arc::default(), Access::Create).unwrap();
+    let error = place.open("file", "b").unwrap_err();
+    assert!(matches!(error, GrantError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains("another process"), "{error}");
+    drop(other);
+    place.open("file", "b").unwrap();
 }

@@ -1,4 +1,4 @@
-//! The handlers that there are: every `handler_*.wasm` and `handler_*.cwasm` of a directory.
+//! The handlers that there are: every `handler_*.wasm` and `handler_*.cwasm` of some directories.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -8,12 +8,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lunbox_contract::Description;
-use lunbox_engine::{Engine, HandlerFactory};
+
+use crate::load::LoadError;
+use crate::{Engine, HandlerFactory};
 
 /// Handlers by subtype. Does not change once it is loaded.
 #[derive(Default)]
-pub struct Handlers {
-    by_subtype: BTreeMap<String, Arc<dyn HandlerFactory>>,
+pub struct Catalogue {
+    by_subtype: BTreeMap<String, Listed>,
+    refused: Vec<(PathBuf, LoadError)>,
+}
+
+/// A handler of a [`Catalogue`].
+pub struct Listed {
+    /// Makes its instances.
+    pub handler: Arc<dyn HandlerFactory>,
+    /// Where it was loaded from.
+    pub path: PathBuf,
 }
 
 /// The directory can not be read.
@@ -21,18 +32,29 @@ pub struct Handlers {
 #[error("handler directory {}: {source}; create it, or name another with --handler-path", path.display())]
 pub struct DirectoryError {
     /// Which directory.
-    path: PathBuf,
+    pub path: PathBuf,
     /// The system's answer.
-    source: io::Error,
+    pub source: io::Error,
 }
 
-impl Handlers {
-    /// Loads every handler of a directory, in alphabetical order. What can not be loaded is logged and left out,
-    /// and so is a second handler of the same subtype. Blocks while components are compiled.
+impl Catalogue {
+    /// Loads every handler of a directory: [`Self::add_directory`] to an empty catalogue.
     ///
     /// # Errors
     /// See [`DirectoryError`].
     pub fn load(directory: &Path, engine: &Engine) -> Result<Self, DirectoryError> {
+        let mut catalogue = Self::default();
+        catalogue.add_directory(directory, engine)?;
+        Ok(catalogue)
+    }
+
+    /// Adds every handler of a directory, in alphabetical order. What can not be loaded is logged, remembered in
+    /// [`Self::refused`] and left out, and so is a handler whose subtype is taken. Blocks while components are
+    /// compiled.
+    ///
+    /// # Errors
+    /// See [`DirectoryError`].
+    pub fn add_directory(&mut self, directory: &Path, engine: &Engine) -> Result<(), DirectoryError> {
         let unreadable = |source| DirectoryError { path: directory.to_owned(), source };
         let mut paths = Vec::new();
         for entry in fs::read_dir(directory).map_err(unreadable)? {
@@ -42,39 +64,61 @@ impl Handlers {
             }
         }
         paths.sort_unstable();
-        let mut handlers = Self::default();
         for path in paths {
             match engine.load(&path) {
-                Ok(component) => handlers.add(&path, Arc::new(component)),
-                Err(error) => tracing::error!(path = %path.display(), "handler not loaded: {error}"),
+                Ok(component) => self.add(&path, Arc::new(component)),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), "handler not loaded: {error}");
+                    self.refused.push((path, error));
+                }
             }
         }
-        Ok(handlers)
+        Ok(())
     }
 
-    /// Adds a handler unless its subtype is taken. `path` is for the log.
+    /// Adds a handler unless its subtype is taken. `path` is where it came from.
     pub fn add(&mut self, path: &Path, handler: Arc<dyn HandlerFactory>) {
         let Description { subtype, name, version, .. } = handler.description().clone();
         match self.by_subtype.entry(subtype) {
+            // Directories that are searched first may replace handlers of later ones; two in one are a mistake.
+            Entry::Occupied(taken) if taken.get().path.parent() != path.parent() => tracing::info!(
+                path = %path.display(),
+                "handler not used: subtype {:?} was found before in {}",
+                taken.key(),
+                taken.get().path.display(),
+            ),
             Entry::Occupied(taken) => tracing::error!(
                 path = %path.display(),
                 "handler not used: subtype {:?} is taken by {:?}; remove one of the two",
                 taken.key(),
-                taken.get().description().name,
+                taken.get().handler.description().name,
             ),
             Entry::Vacant(free) => {
                 tracing::info!(path = %path.display(), subtype = free.key(), version, "loaded {name:?}");
-                free.insert(handler);
+                free.insert(Listed { handler, path: path.to_owned() });
             }
         }
     }
 
     /// The handler of exactly this subtype.
+    #[must_use]
     pub fn get(&self, subtype: &str) -> Option<&Arc<dyn HandlerFactory>> {
-        self.by_subtype.get(subtype)
+        self.by_subtype.get(subtype).map(|listed| &listed.handler)
+    }
+
+    /// All handlers, in the order of their subtypes.
+    pub fn iter(&self) -> impl Iterator<Item = &Listed> {
+        self.by_subtype.values()
+    }
+
+    /// Files that look like handlers and could not be loaded, and why.
+    #[must_use]
+    pub fn refused(&self) -> &[(PathBuf, LoadError)] {
+        &self.refused
     }
 
     /// The subtypes that there are, for messages.
+    #[must_use]
     pub fn subtypes(&self) -> String {
         if self.by_subtype.is_empty() {
             return "none; is --handler-path right?".to_owned();
@@ -84,7 +128,7 @@ impl Handlers {
 
     /// What the handlers say about themselves, in the order of their subtypes.
     pub fn descriptions(&self) -> impl Iterator<Item = &Description> {
-        self.by_subtype.values().map(|handler| handler.description())
+        self.iter().map(|listed| listed.handler.description())
     }
 }
 
@@ -96,7 +140,7 @@ fn is_handler(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lunbox_engine::EngineOptions;
+    use crate::EngineOptions;
 
     #[test]
     fn only_names_of_handlers_are_looked_at() {
@@ -115,30 +159,33 @@ mod tests {
         fs::write(directory.path().join("handler_module.wasm"), b"\0asm\x01\0\0\0").unwrap();
         fs::write(directory.path().join("handler_code.cwasm"), [0; 64]).unwrap();
         let engine = Engine::new(EngineOptions::default()).unwrap();
-        let handlers = Handlers::load(directory.path(), &engine).unwrap();
-        assert_eq!(handlers.descriptions().count(), 0);
-        assert!(handlers.subtypes().contains("--handler-path"));
+        let catalogue = Catalogue::load(directory.path(), &engine).unwrap();
+        assert_eq!(catalogue.descriptions().count(), 0);
+        assert_eq!(catalogue.refused().len(), 3);
+        assert!(catalogue.refused()[1].0.ends_with("handler_module.wasm"));
+        assert!(catalogue.subtypes().contains("--handler-path"));
     }
 
     #[test]
     fn a_missing_directory_is_an_error_that_says_what_to_do() {
         let engine = Engine::new(EngineOptions::default()).unwrap();
-        let error = Handlers::load(Path::new("/no/such/place"), &engine).err().unwrap();
+        let error = Catalogue::load(Path::new("/no/such/place"), &engine).err().unwrap();
         assert!(error.to_string().contains("/no/such/place"), "{error}");
         assert!(error.to_string().contains("--handler-path"), "{error}");
     }
 
     #[test]
     fn the_subtype_must_match_exactly_and_the_first_of_two_wins() {
-        use lunbox_engine::native::NativeFactory;
-        let mut handlers = Handlers::default();
-        handlers.add(Path::new("a"), Arc::new(NativeFactory::<lunbox_handler_file::File>::new()));
-        let first = Arc::clone(handlers.get("file").unwrap());
-        handlers.add(Path::new("b"), Arc::new(NativeFactory::<lunbox_handler_file::File>::new()));
-        assert!(Arc::ptr_eq(handlers.get("file").unwrap(), &first));
+        use crate::native::NativeFactory;
+        let mut catalogue = Catalogue::default();
+        catalogue.add(Path::new("a"), Arc::new(NativeFactory::<lunbox_handler_file::File>::new()));
+        let first = Arc::clone(catalogue.get("file").unwrap());
+        catalogue.add(Path::new("b"), Arc::new(NativeFactory::<lunbox_handler_file::File>::new()));
+        assert!(Arc::ptr_eq(catalogue.get("file").unwrap(), &first));
+        assert_eq!(catalogue.iter().next().unwrap().path, Path::new("a"));
         for subtype in ["", "f", "fil", "file2", "FILE", "file/"] {
-            assert!(handlers.get(subtype).is_none(), "{subtype:?}");
+            assert!(catalogue.get(subtype).is_none(), "{subtype:?}");
         }
-        assert_eq!(handlers.subtypes(), "file");
+        assert_eq!(catalogue.subtypes(), "file");
     }
 }

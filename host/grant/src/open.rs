@@ -1,59 +1,59 @@
-//! Opening what a cfgstring grants. Without a schema that is one file or block device: the whole text.
+//! Opening a file or block device for a LUN.
 //!
-//! The text comes from configfs, which only root writes, so symbolic links are followed (`/dev/disk/by-id`
-//! works); magic links (`/proc/<pid>/fd`) are not. A missing file is created where its path says, never where a
-//! link points to. The handler never learns the path.
+//! The path comes from whoever may decide (configfs, which only root writes, or the user's own command line), so
+//! symbolic links are followed (`/dev/disk/by-id` works); magic links (`/proc/<pid>/fd`) are not. A missing file is
+//! created where its path says, never where a link points to. The handler never learns the path.
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-/// A file or block device by what it is, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Identity {
-    File { device: u64, inode: u64 },
-    Disk { number: u64 },
+use crate::claims::{Claim, Claims, Identity};
+use crate::lock;
+
+/// What a LUN does with its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads and writes; a regular file that is missing is created, empty, for its owner only.
+    Create,
+    /// Reads and writes what is there.
+    Existing,
+    /// Reads what is there. Others may read it too.
+    ReadOnly,
 }
 
-/// Which files are open for writing, and by which device. Shared by all devices of the daemon.
-#[derive(Debug, Default)]
-pub struct Claims {
-    held: Mutex<HashMap<Identity, String>>,
-}
+impl Access {
+    /// It may change the file.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        !matches!(self, Self::ReadOnly)
+    }
 
-/// The right to write to a file; given back on drop.
-#[derive(Debug)]
-pub struct Claim {
-    claims: Arc<Claims>,
-    identity: Identity,
-    for_good: bool,
-}
-
-impl Claim {
-    /// Never gives the right back: a store that could not be stopped may still write.
-    pub fn keep_for_good(mut self) {
-        self.for_good = true;
+    /// Words for messages.
+    const fn purpose(self) -> &'static str {
+        if self.writes() { "reading and writing" } else { "reading" }
     }
 }
 
 /// A file that was opened for a handler.
 #[derive(Debug)]
 pub struct Grant {
-    /// Open for reading and writing, non-blocking, closed on exec.
+    /// Open for reading and, unless [`Access::ReadOnly`], writing; non-blocking, closed on exec, locked.
     pub fd: OwnedFd,
-    /// Keep it as long as the file may be written to.
+    /// Keep it as long as the file may be used.
     pub claim: Claim,
     /// A write beyond its end makes it longer.
     pub can_grow: bool,
+    /// It was not there before.
+    pub created: bool,
 }
 
-/// Why a file is not granted. Nothing was changed, except that a file may have been created.
+/// Why a file is not granted. Nothing stays open or was changed, except that a file may have been created.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// No absolute path.
@@ -98,16 +98,33 @@ pub enum GrantError {
     },
     /// Permissions.
     #[error(
-        "{path} can not be opened for reading and writing: {errno}; check its permissions, its file system's \
-             mount options, and the daemon's confinement (SELinux, AppArmor, systemd)"
+        "{path} can not be opened for {purpose}: {errno}; check its permissions, its file system's \
+             mount options, and this process's confinement (SELinux, AppArmor, systemd)"
     )]
     Denied {
         /// Where.
         path: String,
+        /// What it was to be opened for.
+        purpose: &'static str,
         /// The system's answer.
         errno: Errno,
     },
-    /// Two devices must not write to one file.
+    /// It is not there, and was not to be created.
+    #[error("{path} does not exist; create it, or correct the path")]
+    Missing {
+        /// Where.
+        path: String,
+    },
+    /// Another process of ours has it.
+    #[error(
+        "{path} is in use by another process of Lunbox; two LUNs on one file destroy each other's data: stop the other \
+         one (fuser {path}), or serve both read-only"
+    )]
+    Locked {
+        /// Where.
+        path: String,
+    },
+    /// Two devices must not use one file if one of them writes.
     #[error("{path} is already in use by device {holder}; two LUNs on one file destroy each other's data")]
     Claimed {
         /// Where.
@@ -117,8 +134,8 @@ pub enum GrantError {
     },
     /// Anything else.
     #[error(
-        "{path} can not be opened: {errno}; check that its disk or file server answers and has room (dmesg), then \
-         enable the device again"
+        "{path} can not be opened: {errno}; check that its disk or file server answers and has room (dmesg), then try \
+         again"
     )]
     System {
         /// Where.
@@ -128,43 +145,59 @@ pub enum GrantError {
     },
 }
 
-/// Opens `path` for `device` and claims it. A regular file that does not exist is created, empty, for root only.
-/// May block as long as the file system does.
+/// Opens `path` for `device`, claims it and locks it. May block as long as the file system does, and some seconds
+/// while a lock ends with the process that had it.
 ///
 /// # Errors
 /// See [`GrantError`].
-pub fn open_store(path: &str, device: &str, claims: &Arc<Claims>) -> Result<Grant, GrantError> {
+pub fn open_store(
+    path: &str,
+    device: &str,
+    claims: &Arc<Claims>,
+    access: Access,
+) -> Result<Grant, GrantError> {
     let owned = || path.to_owned();
     if !path.starts_with('/') {
         return Err(GrantError::Relative { path: owned() });
     }
-    let fd = match open_existing(path) {
-        Err(Failure::System(Errno::ENOENT)) => match create(path) {
+    let mut created = false;
+    let fd = match open_existing(path, access) {
+        Err(Failure::System(Errno::ENOENT)) if access == Access::Create => match create(path) {
             // Something is there and yet is not: a link. Or it came this moment, then it opens now.
-            Err(Failure::System(Errno::EEXIST)) => match open_existing(path) {
+            Err(Failure::System(Errno::EEXIST)) => match open_existing(path, access) {
                 Err(Failure::System(Errno::ENOENT)) => {
                     return Err(GrantError::DanglingLink { path: owned() });
                 }
                 opened => opened,
             },
-            created => created,
+            made => {
+                created = made.is_ok();
+                made
+            }
         },
         opened => opened,
     };
     let fd = fd.map_err(|failure| match failure {
         Failure::Refused(error) => error,
+        Failure::System(Errno::ENOENT) if access != Access::Create => GrantError::Missing { path: owned() },
         Failure::System(Errno::ENOENT | Errno::ENOTDIR) => GrantError::NoDirectory { path: owned() },
         Failure::System(Errno::EISDIR) => GrantError::Directory { path: owned() },
         Failure::System(errno @ (Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ELOOP)) => {
-            GrantError::Denied { path: owned(), errno }
+            GrantError::Denied { path: owned(), purpose: access.purpose(), errno }
         }
         Failure::System(errno) => GrantError::System { path: owned(), errno },
     })?;
-    let stat = fstat(fd.as_fd()).map_err(|errno| GrantError::System { path: owned(), errno })?;
-    let identity = identify(path, &stat)?;
-    let claim =
-        claims.claim(identity, device).map_err(|holder| GrantError::Claimed { path: owned(), holder })?;
-    Ok(Grant { fd, claim, can_grow: matches!(identity, Identity::File { .. }) })
+    let system = |errno| GrantError::System { path: owned(), errno };
+    let identity = identify(path, &fstat(fd.as_fd()).map_err(system)?)?;
+    let claim = claims
+        .claim(identity, device, access.writes())
+        .map_err(|holder| GrantError::Claimed { path: owned(), holder })?;
+    // Behind the claim, so that LUNs of this process hear of each other.
+    if !lock::take(&fd, access.writes(), lock::PATIENCE).map_err(system)? {
+        return Err(GrantError::Locked { path: owned() });
+    }
+    let can_grow = access.writes() && matches!(identity, Identity::File { .. });
+    Ok(Grant { fd, claim, can_grow, created })
 }
 
 /// Why a path could not be opened.
@@ -181,16 +214,17 @@ impl From<Errno> for Failure {
 }
 
 /// How stores are opened. `O_NONBLOCK`: a file with a lease on it must not hold us up.
-fn access() -> OFlag {
-    OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE
+fn flags(access: Access) -> OFlag {
+    let mode = if access.writes() { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+    mode | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE
 }
 
 /// Opens what is there. Opening a tape drive or a watchdog has effects, so what it is must be known before, and
 /// nothing else may take its place in between: it is looked at and opened through one descriptor.
-fn open_existing(path: &str) -> Result<OwnedFd, Failure> {
+fn open_existing(path: &str, access: Access) -> Result<OwnedFd, Failure> {
     let place = locate(Path::new(path), OFlag::empty())?;
     identify(path, &fstat(place.as_fd())?).map_err(Failure::Refused)?;
-    Ok(open(&own_link(&place), access(), Mode::empty())?)
+    Ok(open(&own_link(&place), flags(access), Mode::empty())?)
 }
 
 /// Creates a file that must not exist, empty. Follows links on the way, but not at its end.
@@ -208,10 +242,12 @@ fn create(path: &str) -> Result<OwnedFd, Failure> {
         located => located?,
     };
     // Where it really is, whatever links and `..` led there.
-    if fs::read_link(own_link(&directory)).map_err(|_| Errno::ENOTDIR)?.starts_with("/dev") {
+    let place = fs::read_link(own_link(&directory)).map_err(|_| Errno::ENOTDIR)?;
+    // /dev/shm is there for files.
+    if place.starts_with("/dev") && !place.starts_with("/dev/shm") {
         return Err(no_device());
     }
-    let flags = access() | OFlag::O_CREAT | OFlag::O_EXCL;
+    let flags = flags(Access::Create) | OFlag::O_CREAT | OFlag::O_EXCL;
     Ok(openat(&directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?)
 }
 
@@ -250,27 +286,6 @@ fn not_storage(path: &str, kind: SFlag) -> GrantError {
         _ => "thing of an unknown kind",
     };
     GrantError::NotStorage { path, kind }
-}
-
-impl Claims {
-    /// Takes the right to write, or tells who has it.
-    fn claim(self: &Arc<Self>, identity: Identity, device: &str) -> Result<Claim, String> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(holder) = held.get(&identity) {
-            return Err(holder.clone());
-        }
-        held.insert(identity, device.to_owned());
-        Ok(Claim { claims: Arc::clone(self), identity, for_good: false })
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if self.for_good {
-            return;
-        }
-        self.claims.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.identity);
-    }
 }
 
 #[cfg(test)]
