@@ -22,7 +22,9 @@ pub fn component(package: &str) -> PathBuf {
     let mut built = BUILT.lock().expect("no test panics while it builds");
     let built = built.get_or_insert_with(HashSet::new);
     if built.insert(package.to_owned()) {
-        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        // Named where this toolchain lacks the Wasm target and `cargo xtask` has found another compiler.
+        let cargo = std::env::var_os("LUNBOX_WASM_CARGO").or_else(|| std::env::var_os("CARGO"));
+        let output = Command::new(cargo.unwrap_or_else(|| "cargo".into()))
             .current_dir(&root)
             .args([
                 "build",

@@ -1,9 +1,19 @@
-//! `cargo xtask bench`: runs lunbox-bench and keeps what it printed.
+//! `cargo xtask bench`: runs lunbox-bench and keeps what it printed; with `--guest`, compares servers in a guest; with
+//! `--iscsi`, compares with tgt.
+
+mod band;
+mod case;
+mod guest;
+mod markdown;
+mod plot;
+mod records;
+mod summary;
 
 use crate::compile;
 use crate::paths;
 use crate::process;
-use anyhow::{Context, ensure};
+use crate::tools::{self, Missing};
+use anyhow::{Context, bail, ensure};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,28 +21,74 @@ use std::process::{Command, Stdio};
 /// Options of the command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A full run is kept as tests/bench/results/DATE.txt, a quick one as target/bench/quick.txt.
+Without --guest: the sandbox on an emulated ring. A full run is kept as tests/bench/results/DATE.txt, a quick one as
+target/bench/quick.txt.
+With --guest: lunboxd, Debian's tcmu-runner and the kernel's fileio in turns on a real kernel, in User-Mode Linux and in
+qemu. A full run on both takes some ten minutes and is kept as tests/bench/results/DATE-guest.{md,json,svg}, others in
+target/bench.
+With --iscsi: `lunbox serve` and Debian's tgt in turns, the same file, the same clients. A full run takes five minutes and
+is kept as tests/bench/results/DATE-iscsi.{md,json}, a quick one nowhere. Needs root, for tgt.
+Leave the machine alone meanwhile.
 
 Examples:
   cargo xtask bench                    all sizes and stores
   cargo xtask bench --quick            a first impression in less than a minute
+  cargo xtask bench --guest --quick    against tcmu-runner, in three minutes
+  cargo xtask bench --guest --machine uml
+  cargo xtask bench --iscsi            against tgt
   cargo xtask bench -- --help          what lunbox-bench itself understands")]
 pub struct Options {
     /// Fewer and shorter measurements
     #[arg(long)]
     quick: bool,
+    /// Compare with tcmu-runner and the kernel's fileio in a guest
+    #[arg(long)]
+    guest: bool,
+    /// Compare `lunbox serve` with tgt
+    #[arg(long, conflicts_with = "guest")]
+    iscsi: bool,
+    /// With --guest: which guests
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = guest::Choice::Both, requires = "guest")]
+    machine: guest::Choice,
+    /// With --guest: fail if a promised figure is not held and the spread does not leave it open
+    #[arg(long, requires = "guest")]
+    strict: bool,
+    /// With --guest: use what is built already
+    #[arg(long, requires = "guest")]
+    no_build: bool,
     /// Arguments for lunbox-bench
-    #[arg(last = true, value_name = "ARGS")]
+    #[arg(last = true, value_name = "ARGS", conflicts_with_all = ["guest", "iscsi"])]
     arguments: Vec<String>,
 }
 
 /// Builds handlers and benchmark, runs it, keeps the output.
 ///
 /// # Errors
-/// When a build or the benchmark fails, or its output cannot be written.
+/// When a build or the benchmark fails, its output cannot be written, or a figure is not held that has to be.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    compile::all()?;
+    if !options.no_build {
+        compile::all()?;
+    }
+    if options.guest {
+        if !guest::measure(options.machine, options.quick)? && options.strict {
+            bail!("a promised figure was not held");
+        }
+        return Ok(());
+    }
+    if options.iscsi {
+        return against_tgt(options.quick);
+    }
     measure(options.quick, &options.arguments)
+}
+
+fn against_tgt(quick: bool) -> anyhow::Result<()> {
+    for tools in [tools::CLIENTS, tools::TGT] {
+        tools::require(tools, Missing::Install)?;
+    }
+    let mut command =
+        compile::cargo(&["run", "--quiet", "-p", "lunbox-clients", "--bin", "lunbox-bench-iscsi", "--"]);
+    command.args(if quick { &["--rounds", "3", "--seconds", "1"][..] } else { &["--record"] });
+    process::run(&mut command)
 }
 
 /// Runs the benchmark with what is built.
@@ -83,9 +139,37 @@ fn circumstances(arguments: &[String]) -> anyhow::Result<String> {
     let rustc = process::output(Command::new("rustc").arg("--version").current_dir(paths::root()))?;
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cpus = std::thread::available_parallelism()?;
-    Ok(format!(
-        "processor  {model}, {cpus} usable\nkernel     {kernel}\ncompiler   {rustc}\nload       {}\narguments  {}\n",
-        load.trim(),
-        arguments.join(" ")
-    ))
+    let mut text = format!(
+        "processor  {model}, {cpus} usable\nkernel     {kernel}\ncompiler   {rustc}\nload       {}\n",
+        load.trim()
+    );
+    if !arguments.is_empty() {
+        text.push_str(&format!("arguments  {}\n", arguments.join(" ")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_belongs_to_the_guest_needs_it() {
+        let parse = |line: &str| Command::try_parse_from(line.split(' ')).map(|command| command.options);
+        assert!(!parse("bench --quick").unwrap().guest);
+        let options = parse("bench --guest --machine smp --strict").unwrap();
+        assert!(options.guest && options.strict && options.machine == guest::Choice::Smp);
+        for wrong in
+            ["bench --machine uml", "bench --strict", "bench --no-build", "bench --guest -- --rounds"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -21,10 +21,14 @@ struct Registry {
     groups: Vec<Pid>,
     folders: Vec<PathBuf>,
     terminal: Option<String>,
+    instead: Option<Instead>,
 }
 
+/// What the next signal does instead of ending the command.
+struct Instead(Box<dyn FnOnce() + Send>);
+
 static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { groups: Vec::new(), folders: Vec::new(), terminal: None });
+    Mutex::new(Registry { groups: Vec::new(), folders: Vec::new(), terminal: None, instead: None });
 
 fn registry() -> MutexGuard<'static, Registry> {
     // The lists stay usable after a panic of another thread: each change is a single push or retain.
@@ -43,7 +47,12 @@ pub fn install() -> anyhow::Result<()> {
     signals.thread_block()?;
     set_child_subreaper(true)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let status = signals.wait().map_or(1, |signal| 128 + signal as i32);
+        let mut status = signals.wait().map_or(1, |signal| 128 + signal as i32);
+        let instead = registry().instead.take();
+        if let Some(Instead(act)) = instead {
+            act();
+            status = signals.wait().map_or(1, |signal| 128 + signal as i32);
+        }
         let registry = registry();
         for &group in &registry.groups {
             end(group);
@@ -59,6 +68,12 @@ pub fn install() -> anyhow::Result<()> {
         std::process::exit(status);
     })?;
     Ok(())
+}
+
+/// Lets the next signal call `act`, in the signal thread, instead of ending the command: for a good end that the
+/// caller brings about. The signal after it ends the command as ever.
+pub fn on_next_interrupt(act: impl FnOnce() + Send + 'static) {
+    registry().instead = Some(Instead(Box::new(act)));
 }
 
 /// A process group that is killed when the command is interrupted, for as long as this value lives.

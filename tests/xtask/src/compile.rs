@@ -2,14 +2,11 @@
 
 use crate::paths;
 use crate::process;
-use crate::progress::Progress;
-use crate::tools;
+use crate::toolchain;
 use anyhow::{Context, bail};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
-
-/// The handlers' target.
-const WASM: &str = "wasm32-unknown-unknown";
 
 /// A handler: its package, the file that cargo makes of it, where it goes.
 struct Handler {
@@ -40,20 +37,74 @@ const HANDLERS: [Handler; 3] = [
     },
 ];
 
+/// Options of `cargo xtask build`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The programs go to target/debug/, the handlers to target/handlers/. Handlers need Rust's wasm32-unknown-unknown target:
+rustup adds it, or else Debian's compiler is downloaded into target/toolchain/ (--toolchain names one of the two).
+
+Examples:
+  cargo xtask build
+  cargo xtask build --handlers                      without the programs, which take minutes at first
+  cargo xtask build --handlers --toolchain debian   without rustup's target")]
+pub struct Options {
+    /// Build the handlers alone
+    #[arg(long)]
+    handlers: bool,
+}
+
+/// Builds what is asked for.
+///
+/// # Errors
+/// When a build fails or no compiler for handlers can be had.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    if options.handlers {
+        toolchain::prepare()?;
+        return handlers();
+    }
+    all()
+}
+
 /// Builds everything: the Wasm target if need be, handlers, host programs.
 ///
 /// # Errors
 /// When a build fails or the Wasm target cannot be had.
 pub fn all() -> anyhow::Result<()> {
-    wasm_target()?;
+    toolchain::prepare()?;
     handlers()?;
     host()
+}
+
+/// Builds the handlers, and of the programs only those of `packages`.
+///
+/// # Errors
+/// As [`all`].
+pub fn some(packages: &[&str]) -> anyhow::Result<()> {
+    toolchain::prepare()?;
+    handlers()?;
+    let mut command = cargo(&["build", "--bins"]);
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    process::run(&mut command)
 }
 
 /// A `cargo` that builds in the checkout. We are started by cargo, whose own variables would make the inner build
 /// differ from the user's.
 pub fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo_program(program().as_ref(), arguments);
+    toolchain::announce(&mut command);
+    command
+}
+
+/// The cargo that started us, or else the one in `PATH`.
+pub fn program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// [`cargo`] with another program in its place.
+pub fn cargo_program(program: &OsStr, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(paths::root());
     command.env("CARGO_TARGET_DIR", paths::target());
     for (name, _) in std::env::vars_os() {
@@ -65,37 +116,13 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Makes sure that the handlers' target is installed.
-///
-/// # Errors
-/// When it is not and rustup cannot install it.
-pub fn wasm_target() -> anyhow::Result<()> {
-    let sysroot =
-        process::output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(paths::root()))?;
-    if Path::new(&sysroot).join("lib/rustlib").join(WASM).join("lib").is_dir() {
-        return Ok(());
-    }
-    let progress = Progress::start(format!("adding Rust's {WASM} target"));
-    if tools::find("rustup").is_none() {
-        bail!(
-            "this toolchain ({sysroot}) lacks the {WASM} target, which handlers are built for, and there is no \
-             rustup to add it: use a toolchain from rustup, or install your distribution's package of that target"
-        );
-    }
-    let mut command = Command::new("rustup");
-    process::run_quietly(command.args(["target", "add", WASM]).current_dir(paths::root()), &progress)
-        .with_context(|| format!("cannot add the {WASM} target; try `rustup target add {WASM}` by hand"))?;
-    progress.done();
-    Ok(())
-}
-
 fn handlers() -> anyhow::Result<()> {
-    let mut command = cargo(&["build", "--target", WASM, "--profile", "guest"]);
+    let (mut command, output) = toolchain::cargo(&["build", "--profile", "guest"]);
     for handler in &HANDLERS {
         command.args(["-p", handler.package]);
     }
     process::run(&mut command)?;
-    let built = paths::target().join(WASM).join("guest");
+    let built = output.join(toolchain::TARGET).join("guest");
     for handler in &HANDLERS {
         let folder = if handler.for_tests { paths::test_handlers() } else { paths::handlers() };
         std::fs::create_dir_all(&folder)?;
@@ -109,7 +136,10 @@ fn handlers() -> anyhow::Result<()> {
 
 /// A component begins with `\0asm`, version 13, layer 1; a core module would have 1, 0 there (WebAssembly component
 /// model, Binary.md, preamble).
-fn ensure_component(file: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When `file` cannot be read or is something else.
+pub fn ensure_component(file: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     if bytes.starts_with(b"\0asm\x0d\0\x01\0") {
         return Ok(());

@@ -1,9 +1,11 @@
-//! The project's commands: build, guest, demo, test, bench, fuzz.
+//! The project's commands: build, demo, guest, test, bench, fuzz, fresh-root.
 
+mod apt;
 mod bench;
 mod cleanup;
 mod compile;
 mod demo;
+mod fresh_root;
 mod fuzz;
 mod guest;
 mod guest_command;
@@ -11,6 +13,7 @@ mod paths;
 mod process;
 mod progress;
 mod test;
+mod toolchain;
 mod tools;
 
 use clap::{Parser, Subcommand};
@@ -26,32 +29,46 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Compiler for the handlers
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHICH",
+        env = "LUNBOX_WASM_TOOLCHAIN",
+        default_value_t
+    )]
+    toolchain: toolchain::Choice,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build the daemon and the handlers: target/debug/lunboxd, target/handlers/
-    Build,
+    /// Build the programs and the handlers: target/debug/, target/handlers/
+    Build(compile::Options),
     /// Boot a guest with the current build and run a command, or a shell, in it
     Guest(guest_command::Options),
-    /// Show all of it: set up, make a LUN on a real kernel, use it, measure it
+    /// Show all of it: set up, serve a LUN, use it, measure it
     Demo(demo::Options),
     /// Install what is needed and run every test
     Test(test::Options),
-    /// Measure the sandbox: Wasm handler against native handler in one run
+    /// Measure: the sandbox against a native handler, lunboxd against tcmu-runner, the iSCSI target against tgt
     Bench(bench::Options),
+    /// Run the README's first command in a Debian that has nothing else
+    FreshRoot(fresh_root::Options),
     /// Run the fuzz targets
     Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    toolchain::wish(cli.toolchain);
     let result = cleanup::install().and_then(|()| match &cli.command {
-        Command::Build => compile::all().map(|()| 0),
+        Command::Build(options) => compile::run(options).map(|()| 0),
         Command::Guest(options) => guest_command::run(options),
         Command::Demo(options) => demo::run(options),
         Command::Test(options) => test::run(options),
         Command::Bench(options) => bench::run(options).map(|()| 0),
+        Command::FreshRoot(options) => fresh_root::run(options),
         Command::Fuzz(options) => fuzz::run(options).map(|()| 0),
     });
     match result {

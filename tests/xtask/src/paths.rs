@@ -30,6 +30,11 @@ pub fn tools() -> PathBuf {
     target().join("tools")
 }
 
+/// Folder of the compiler that builds handlers where the checkout's own cannot, and of what it built.
+pub fn toolchain() -> PathBuf {
+    target().join("toolchain")
+}
+
 /// Built handlers, as the daemon's `--handler-path` wants them.
 pub fn handlers() -> PathBuf {
     target().join("handlers")
@@ -43,4 +48,9 @@ pub fn test_handlers() -> PathBuf {
 /// The daemon as `cargo xtask build` leaves it.
 pub fn daemon() -> PathBuf {
     target().join("debug/lunboxd")
+}
+
+/// The operators' and authors' command as `cargo xtask build` leaves it.
+pub fn lunbox() -> PathBuf {
+    target().join("debug/lunbox")
 }

@@ -4,7 +4,7 @@ use crate::cleanup::Group;
 use crate::progress::Progress;
 use anyhow::{Context, bail};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, PipeReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -55,24 +55,86 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 /// # Errors
 /// When it cannot be started or ends with a status other than 0.
 pub fn run_quietly(command: &mut Command, progress: &Progress) -> anyhow::Result<String> {
-    let (reader, writer) = std::io::pipe()?;
+    run_watched(command, |line| progress.detail(line))
+}
+
+/// [`run_watched`] for at most `limit`.
+///
+/// # Errors
+/// As there, and when the time was up; it is killed then.
+pub fn run_watched_for(
+    command: &mut Command,
+    limit: Duration,
+    watch: impl FnMut(&str),
+) -> anyhow::Result<String> {
+    let started = spawn_captured(command)?;
+    let (ended, end) = mpsc::channel::<()>();
+    let text = std::thread::scope(|scope| {
+        let group = &started.group;
+        let clock = scope.spawn(move || {
+            // Disconnected without a message when the program has ended by itself.
+            let expired = end.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+            if expired {
+                group.end();
+            }
+            expired
+        });
+        let text = read_to_end(&started.output, watch);
+        drop(ended);
+        if clock.join().unwrap_or(false) {
+            bail!("{} ran out of time ({} s)", shown(command), limit.as_secs_f64());
+        }
+        text
+    })?;
+    started.finish(command, text)
+}
+
+/// Runs `command` silently and shows `watch` each line of its output as it comes. Returns everything it printed.
+///
+/// # Errors
+/// When it cannot be started or ends with a status other than 0; its last lines are in the error.
+pub fn run_watched(command: &mut Command, watch: impl FnMut(&str)) -> anyhow::Result<String> {
+    let started = spawn_captured(command)?;
+    let text = read_to_end(&started.output, watch)?;
+    started.finish(command, text)
+}
+
+/// A program whose output comes through one pipe.
+struct Captured {
+    child: Child,
+    group: Group,
+    output: PipeReader,
+}
+
+fn spawn_captured(command: &mut Command) -> anyhow::Result<Captured> {
+    let (output, writer) = std::io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    let (mut child, _group) = spawn(command)?;
+    let (child, group) = spawn(command)?;
     // Our copies of the pipe's write end would keep it open for ever.
     command.stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(Captured { child, group, output })
+}
+
+fn read_to_end(output: &PipeReader, mut watch: impl FnMut(&str)) -> anyhow::Result<String> {
     let mut text = String::new();
-    for line in BufReader::new(reader).split(b'\n') {
+    for line in BufReader::new(output).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
-        progress.detail(line.trim());
+        watch(line.trim());
         text.push_str(&line);
         text.push('\n');
     }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("{} ended with {status}:\n{}", shown(command), tail(&text, TAIL_LINES));
-    }
     Ok(text)
+}
+
+impl Captured {
+    fn finish(mut self, command: &Command, text: String) -> anyhow::Result<String> {
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("{} ended with {status}:\n{}", shown(command), tail(&text, TAIL_LINES));
+        }
+        Ok(text)
+    }
 }
 
 /// Standard output of `command`, trimmed; its standard error is dropped unless it fails.
@@ -153,6 +215,21 @@ mod tests {
         let error = run_quietly(&mut command, &progress).unwrap_err().to_string();
         assert!(error.contains("reason") && error.contains('3'), "{error}");
         progress.done();
+    }
+
+    #[test]
+    fn captured_program_is_ended_when_its_time_is_up() {
+        let mut slow = Command::new("sh");
+        slow.args(["-c", "echo started; sleep 1000"]);
+        let error = run_watched_for(&mut slow, Duration::from_millis(200), |_| {}).unwrap_err().to_string();
+        assert!(error.contains("ran out of time"), "{error}");
+        let mut quick = Command::new("sh");
+        quick.args(["-c", "echo fine"]);
+        assert_eq!(run_watched_for(&mut quick, Duration::from_secs(20), |_| {}).unwrap(), "fine\n");
+        let mut failing = Command::new("sh");
+        failing.args(["-c", "echo reason; exit 3"]);
+        let error = run_watched_for(&mut failing, Duration::from_secs(20), |_| {}).unwrap_err().to_string();
+        assert!(error.contains("reason") && error.contains('3'), "{error}");
     }
 
     #[test]

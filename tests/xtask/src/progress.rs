@@ -17,10 +17,19 @@ pub struct Progress {
 impl Progress {
     /// Announces `what`.
     pub fn start(what: impl Into<String>) -> Self {
-        let what = what.into();
+        Self::shown(what.into(), ProgressBar::new_spinner, "{spinner} {prefix} {wide_msg:.dim} {elapsed}")
+    }
+
+    /// Announces `what`, whose end is known: `total` bytes.
+    pub fn of_bytes(what: impl Into<String>, total: u64) -> Self {
+        let template = "{spinner} {prefix} [{bar:30}] {bytes} of {total_bytes} {elapsed}";
+        Self::shown(what.into(), || ProgressBar::new(total), template)
+    }
+
+    fn shown(what: String, bar: impl FnOnce() -> ProgressBar, template: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim} {elapsed}") {
+            let bar = bar();
+            if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
             bar.set_prefix(what.clone());
@@ -37,6 +46,13 @@ impl Progress {
     pub fn detail(&self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.to_owned());
+        }
+    }
+
+    /// That many of the bytes are there. Nothing off a terminal.
+    pub fn at(&self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(bytes);
         }
     }
 

@@ -2,12 +2,16 @@
 
 mod guest_tests;
 mod licences;
+mod second_compiler;
 mod steps;
 
 use crate::bench;
 use crate::compile;
+use crate::demo;
+use crate::fresh_root;
 use crate::process;
 use crate::progress::Progress;
+use crate::toolchain;
 use crate::tools::{self, Missing};
 use anyhow::Context;
 use std::process::Command;
@@ -24,7 +28,7 @@ Examples:
   cargo xtask test --no-guest           without root and without a guest image
   cargo xtask test --only restart       the guest test restart alone, with the current build")]
 pub struct Options {
-    /// Longer rounds in the guest
+    /// Longer rounds in the guest, and the demonstration in a fresh Debian root (half an hour more)
     #[arg(long)]
     full: bool,
     /// Leave out what needs a guest
@@ -52,13 +56,18 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     }
     steps.run("build", || compile::all().map(|()| Verdict::Passed));
     if options.only.is_none() {
+        steps.run("a handler built by Debian's compiler", second_compiler::check);
         steps.run("tests on this machine", || cargo(&["test", "--workspace"]));
+        steps.run("demonstration over iSCSI", demonstration);
     }
     for test in &guest_tests {
         steps.run(&test.title(), || test.run(options.full));
     }
     if options.only.is_none() {
         steps.run("benchmark runs", || bench::measure(true, &[]).map(|()| Verdict::Passed));
+        if options.full {
+            steps.run("the demonstration in a fresh Debian root", in_fresh_root);
+        }
     }
     Ok(steps.summary())
 }
@@ -68,6 +77,17 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+fn demonstration() -> anyhow::Result<Verdict> {
+    demo::over_iscsi().map(|()| Verdict::Passed)
+}
+
+fn in_fresh_root() -> anyhow::Result<Verdict> {
+    if !tools::is_root() {
+        return Ok(Verdict::Skipped("making a root file system needs root".into()));
+    }
+    fresh_root::demo().map(|()| Verdict::Passed)
+}
+
 fn documentation() -> anyhow::Result<Verdict> {
     let mut command = compile::cargo(&["doc", "--workspace", "--no-deps"]);
     process::run(command.env("RUSTDOCFLAGS", "-D warnings"))?;
@@ -75,7 +95,7 @@ fn documentation() -> anyhow::Result<Verdict> {
 }
 
 fn install_tools(options: &Options) -> anyhow::Result<Verdict> {
-    compile::wasm_target()?;
+    toolchain::prepare()?;
     for (component, program) in [("rustfmt", "rustfmt"), ("clippy", "cargo-clippy")] {
         if tools::find(program).is_none() {
             let progress = Progress::start(format!("adding {component} to the toolchain"));
@@ -86,6 +106,7 @@ fn install_tools(options: &Options) -> anyhow::Result<Verdict> {
     }
     if options.only.is_none() {
         licences::install()?;
+        tools::require(tools::CLIENTS, Missing::Install)?;
     }
     if !options.no_guest {
         for list in [tools::IMAGE, tools::UML, tools::QEMU] {

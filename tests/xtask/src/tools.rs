@@ -3,13 +3,14 @@
 use crate::process;
 use crate::progress::Progress;
 use anyhow::bail;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
 /// A program and the Debian package that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tool {
-    /// Name of the program.
+    /// Name of the program, or of one of qemu's modules (`block-….so`).
     pub program: &'static str,
     /// Package that contains it.
     pub package: &'static str,
@@ -31,6 +32,20 @@ pub const UML: &[Tool] = &[Tool { program: "taskset", package: "util-linux" }];
 /// What running the SMP guest needs.
 pub const QEMU: &[Tool] = &[Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" }];
 
+/// iSCSI clients: libiscsi's, and qemu's with its module for `iscsi://`.
+pub const CLIENTS: &[Tool] = &[
+    Tool { program: "iscsi-ls", package: "libiscsi-bin" },
+    Tool { program: "iscsi-perf", package: "libiscsi-bin" },
+    Tool { program: "qemu-img", package: "qemu-utils" },
+    Tool { program: "qemu-io", package: "qemu-utils" },
+    Tool { program: "block-iscsi.so", package: "qemu-block-extra" },
+    Tool { program: "setpriv", package: "util-linux" },
+];
+
+/// The iSCSI target that ours is measured against.
+pub const TGT: &[Tool] =
+    &[Tool { program: "tgtd", package: "tgt" }, Tool { program: "tgtadm", package: "tgt" }];
+
 /// Whether missing tools may be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
@@ -42,9 +57,13 @@ pub enum Missing {
 
 /// Where `program` lies: `PATH`, then the administrator's folders, which an ordinary user's `PATH` may lack.
 pub fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    find_in(program, &std::env::var_os("PATH").unwrap_or_default())
+}
+
+/// [`find`] with another `PATH`.
+pub fn find_in(program: &str, path: &OsStr) -> Option<PathBuf> {
     let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(extra).map(|dir| dir.join(program)).find(|file| file.is_file())
+    std::env::split_paths(path).chain(extra).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 /// Makes sure that `tools` are there.
@@ -52,7 +71,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// # Errors
 /// When some are missing and may not or cannot be installed; the message has the command that installs them.
 pub fn require(tools: &[Tool], missing: Missing) -> anyhow::Result<()> {
-    let absent: Vec<&Tool> = tools.iter().filter(|tool| find(tool.program).is_none()).collect();
+    let absent: Vec<&Tool> = tools.iter().filter(|tool| !present(tool)).collect();
     if absent.is_empty() {
         return Ok(());
     }
@@ -80,6 +99,15 @@ pub fn require(tools: &[Tool], missing: Missing) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// qemu's modules lie in a folder of their own below each architecture's libraries.
+fn present(tool: &Tool) -> bool {
+    if !tool.program.ends_with(".so") {
+        return find(tool.program).is_some();
+    }
+    let Ok(architectures) = std::fs::read_dir("/usr/lib") else { return false };
+    architectures.flatten().any(|entry| entry.path().join("qemu").join(tool.program).is_file())
+}
+
 /// Whether we run as root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -95,5 +123,8 @@ mod tests {
         let error = require(&tools, Missing::Report).unwrap_err().to_string();
         assert!(error.contains("no-such-program-at-all") && error.contains("some-package"), "{error}");
         assert!(require(&[Tool { program: "sh", package: "dash" }], Missing::Report).is_ok());
+        let module = [Tool { program: "block-no-such-protocol.so", package: "qemu-block-extra" }];
+        let error = require(&module, Missing::Report).unwrap_err().to_string();
+        assert!(error.contains("qemu-block-extra"), "{error}");
     }
 }

@@ -1,11 +1,12 @@
 //! The guest's root image: built once from Debian packages, cached by a digest of all that it is made from.
 
 use super::{files_under, initramfs, kernels};
+use crate::apt;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
 use crate::tools::{self, Missing};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -93,7 +94,7 @@ fn key() -> anyhow::Result<String> {
     let scripts = paths::guest_scripts();
     let mut digest = Sha256::new();
     digest.update(RECIPE);
-    digest.update(release()?);
+    digest.update(apt::release()?);
     for name in ["packages.list", "modules.list", "image-init.sh", "initramfs-init.sh"] {
         let path = scripts.join(name);
         digest.update(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
@@ -104,15 +105,6 @@ fn key() -> anyhow::Result<String> {
         write!(text, "{byte:02x}")?;
     }
     Ok(text)
-}
-
-/// Code name of this machine's Debian release. The guest has the same, so that programs built here run there.
-fn release() -> anyhow::Result<String> {
-    let text = std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .map(|name| name.trim_matches('"').to_owned())
-        .context("/etc/os-release has no VERSION_CODENAME: the guest is built from the packages of a Debian release")
 }
 
 /// Entries of a list file without comments and blank lines.
@@ -190,26 +182,13 @@ fn kernel_package() -> anyhow::Result<String> {
         .context("apt-cache knows no kernel package; `apt-get update` as root fetches the package lists")
 }
 
-/// This machine's package sources in one-line form: the guest comes from where the machine itself comes from.
-fn package_sources() -> anyhow::Result<Vec<String>> {
-    let mut command = Command::new("apt-get");
-    command.args(["indextargets", "--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"]);
-    let text = process::output(command.args(["Created-By: Packages", "Origin: Debian"]))?;
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    lines.dedup();
-    if lines.is_empty() {
-        bail!("apt has no package lists of Debian; `apt-get update` as root fetches them");
-    }
-    Ok(lines)
-}
-
 fn bootstrap(unpacked: &Path, root: &Path, progress: &Progress) -> anyhow::Result<()> {
     let mut command = Command::new("perl");
     command.arg(unpacked.join("usr/bin/mmdebstrap"));
     command.args(["--mode=root", "--variant=essential", "--format=directory", "--skip=cleanup/apt"]);
     command.args([r#"--aptopt=APT::Install-Recommends "false""#, "--dpkgopt=force-unsafe-io"]);
     command.arg(format!("--include={}", list("packages.list")?.join(",")));
-    command.arg(release()?).arg(root).args(package_sources()?);
+    command.arg(apt::release()?).arg(root).args(apt::package_sources()?);
     process::run_quietly(&mut command, progress)?;
 
     for folder in DROPPED {
