@@ -21,7 +21,9 @@ fn target_dir() -> PathBuf {
 
 /// Builds with these arguments and reads `target/wasm32-unknown-unknown/guest/<file>`.
 fn component(arguments: &[&str], file: &str) -> Surface {
-    let output = Command::new(env!("CARGO"))
+    // Named where this toolchain lacks the Wasm target and `cargo xtask` has found another compiler.
+    let cargo = std::env::var_os("LUNBOX_WASM_CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let output = Command::new(cargo)
         .args([
             "build",
             "--quiet",
