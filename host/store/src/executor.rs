@@ -57,8 +57,8 @@ impl Default for Options {
 /// Runs operations on stores for one thread.
 ///
 /// [`Self::submit`] and [`Self::cancel`] never block and never call back; operations on files start with the
-/// next [`Self::wait`], which does short ones on a local page cache itself. Each submitted operation gives exactly one [`Done`]. It may be moved to another thread;
-/// all methods want it exclusively.
+/// next [`Self::wait`], which does short ones on a local page cache itself. Each submitted operation gives exactly
+/// one [`Done`]. It may be moved to another thread; all methods want it exclusively.
 ///
 /// Dropping it cancels what is in flight and **waits** for its end, however long the storage takes, because the
 /// memory of an operation must outlive it. Duplicates of watched file descriptors are closed by then.
@@ -331,7 +331,8 @@ impl Executor {
             return;
         }
         let begun = self.direct.begin(self.in_flight);
-        // What others do comes first, so that it is not delayed by more than it must.
+        // What others do is handed over before, so that threads are at work meanwhile. io_uring hears of it with the
+        // next system call, after at most a budget of copying.
         for _ in 0..self.queue.len() {
             let Some(key) = self.queue.pop_front() else { break };
             let operation = &self.slots.get(key).operation;
@@ -390,7 +391,10 @@ impl Executor {
         for Finished { key, result, transfer } in finished.drain(..) {
             let operation = &mut self.slots.get(key).operation;
             operation.transfer = transfer;
-            let Inner::File(file) = self.stores[operation.store].0.base() else { continue };
+            let Inner::File(file) = self.stores[operation.store].0.base() else {
+                debug_assert!(false, "only operations on files are under way");
+                continue;
+            };
             match operation.after(result, file, &mut self.syscalls) {
                 Next::End(result) => self.end(key, result),
                 Next::Call => {

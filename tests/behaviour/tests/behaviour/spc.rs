@@ -78,6 +78,20 @@ fn every_operation_code_is_answered_at_once() {
 }
 
 #[test]
+fn reservations_are_refused() {
+    let lun = Lun::builder().start().unwrap();
+    // RESERVE and RELEASE (6) and (10), PERSISTENT RESERVE IN and OUT.
+    for opcode in [0x16, 0x17, 0x56, 0x57, 0x5e, 0x5f] {
+        let mut cdb = [0; 10];
+        cdb[0] = opcode;
+        for data in [Data::None, Data::In(512), Data::Out(&[0; 24])] {
+            sense(&lun.initiator.execute(&cdb, data).unwrap(), (5, 0x20, 0));
+        }
+    }
+    lun.assert_clean();
+}
+
+#[test]
 fn a_bidirectional_command_is_refused() {
     let lun = Lun::builder().start().unwrap();
     let both = Data::Both { out: &[7; 512], input: 512 };
