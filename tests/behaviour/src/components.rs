@@ -11,6 +11,11 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// Where cargo puts what it builds: `CARGO_TARGET_DIR`, from the workspace's root if it is relative, else `target`.
+fn target() -> PathBuf {
+    workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
 /// The component of a handler crate, built from the sources as they are now.
 ///
 /// # Panics
@@ -39,10 +44,10 @@ pub fn component(package: &str) -> PathBuf {
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("RUSTFLAGS")
             .arg("--target-dir")
-            .arg(root.join("target"))
+            .arg(target())
             .output()
             .expect("cargo can be run");
         assert!(output.status.success(), "building {package}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    root.join("target/wasm32-unknown-unknown/guest").join(format!("{}.wasm", package.replace('-', "_")))
+    target().join("wasm32-unknown-unknown/guest").join(format!("{}.wasm", package.replace('-', "_")))
 }

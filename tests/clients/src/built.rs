@@ -31,6 +31,15 @@ pub fn handlers() -> Result<PathBuf> {
     find(HANDLERS, "handlers", "cargo xtask build", Path::is_dir)
 }
 
+/// The folder for compiled handlers, beside the handlers themselves: those of the user stay out of the tests, and the
+/// tests' out of the user's. It need not be there.
+///
+/// # Errors
+/// When there are no handlers.
+pub fn cache() -> Result<PathBuf> {
+    Ok(handlers()?.with_file_name("clients-cache"))
+}
+
 fn find(variable: &str, below: &str, build: &str, right: fn(&Path) -> bool) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(variable) {
         let named = PathBuf::from(named);

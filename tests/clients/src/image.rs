@@ -5,16 +5,39 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 
-/// A scratch folder, in memory where there is `/dev/shm`. It goes when it is dropped.
+/// Where there is memory for files, if anywhere.
+const MEMORY: &str = "/dev/shm";
+
+/// Free bytes without which [`MEMORY`] is left alone: what tests that run at the same time write. A container has 64 MiB
+/// there unless it was asked for more.
+const ROOM: u64 = 2 << 30;
+
+/// A scratch folder, in memory where `/dev/shm` may be written and has 2 GiB free, else where temporary files go. It
+/// goes when it is dropped.
 ///
 /// # Errors
 /// When it cannot be made.
 pub fn scratch() -> Result<TempDir> {
-    let shm = Path::new("/dev/shm");
-    let place = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
-    tempfile::Builder::new().prefix("lunbox-clients-").tempdir_in(place).context("make a scratch folder")
+    scratch_in(Path::new(MEMORY), ROOM)
+}
+
+fn scratch_in(memory: &Path, room: u64) -> Result<TempDir> {
+    let make = |place: &Path| tempfile::Builder::new().prefix("lunbox-clients-").tempdir_in(place);
+    // Whether it may be written shows when it is tried.
+    if has_room(memory, room)
+        && let Ok(folder) = make(memory)
+    {
+        return Ok(folder);
+    }
+    make(&std::env::temp_dir()).context("make a scratch folder")
+}
+
+fn has_room(folder: &Path, room: u64) -> bool {
+    statvfs(folder)
+        .is_ok_and(|status| status.blocks_available().saturating_mul(status.fragment_size()) >= room)
 }
 
 /// A file of `size` bytes that is one hole.
@@ -96,6 +119,17 @@ mod tests {
         assert_eq!(of(3), of(3));
         assert_ne!(of(3), of(4));
         assert_ne!(of(3)[..8], of(3)[8..16]);
+    }
+
+    #[test]
+    fn memory_with_too_little_room_is_left_alone() {
+        let memory = tempfile::tempdir().unwrap();
+        let with_room = scratch_in(memory.path(), 1).unwrap();
+        assert_eq!(with_room.path().parent(), Some(memory.path()));
+        for (place, room) in [(memory.path(), u64::MAX), (Path::new("/no/such/folder"), 1)] {
+            let elsewhere = scratch_in(place, room).unwrap();
+            assert_eq!(elsewhere.path().parent(), Some(std::env::temp_dir().as_path()));
+        }
     }
 
     #[test]

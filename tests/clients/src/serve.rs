@@ -68,7 +68,7 @@ impl Options {
     fn command(&self) -> Result<Command> {
         let mut command = programs::SETPRIV.command()?;
         command.args(["--pdeathsig", "KILL", "--"]).arg(built::lunbox()?).args(&self.arguments);
-        command.arg("--handler-path").arg(built::handlers()?);
+        command.arg("--handler-path").arg(built::handlers()?).arg("--cache-dir").arg(built::cache()?);
         command.env_remove("LUNBOX_CHAP_SECRET").env_remove("LUNBOX_HANDLER_PATH");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
@@ -80,5 +80,18 @@ impl Options {
     /// When it starts nevertheless, or does not end within [`PATIENCE`].
     pub fn refused(&self) -> Result<String> {
         process::run(self.command()?, PATIENCE)?.refusal("lunbox serve")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiled_handlers_are_kept_beside_the_handlers() {
+        let command = Options::bare().command().unwrap();
+        let arguments: Vec<_> = command.get_args().collect();
+        let named = arguments.iter().position(|argument| *argument == "--cache-dir").unwrap();
+        assert_eq!(Path::new(arguments[named + 1]).parent(), built::handlers().unwrap().parent());
     }
 }

@@ -8,6 +8,7 @@ mod markdown;
 mod plot;
 mod records;
 mod summary;
+mod tgt;
 
 use crate::compile;
 use crate::paths;
@@ -82,11 +83,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn against_tgt(quick: bool) -> anyhow::Result<()> {
-    for tools in [tools::CLIENTS, tools::TGT] {
-        tools::require(tools, Missing::Install)?;
+    tools::require(tools::CLIENTS, Missing::Install)?;
+    let mut command = compile::built(&paths::bench_iscsi());
+    if let Some(folder) = tgt::ensure()? {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env("PATH", std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&path)))?);
     }
-    let mut command =
-        compile::cargo(&["run", "--quiet", "-p", "lunbox-clients", "--bin", "lunbox-bench-iscsi", "--"]);
     command.args(if quick { &["--rounds", "3", "--seconds", "1"][..] } else { &["--record"] });
     process::run(&mut command)
 }
@@ -96,7 +98,7 @@ fn against_tgt(quick: bool) -> anyhow::Result<()> {
 /// # Errors
 /// When the benchmark fails or its output cannot be written.
 pub fn measure(quick: bool, arguments: &[String]) -> anyhow::Result<()> {
-    let mut command = compile::cargo(&["run", "--quiet", "-p", "lunbox-bench", "--"]);
+    let mut command = compile::built(&paths::bench());
     if quick {
         command.arg("--quick");
     }

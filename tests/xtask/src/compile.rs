@@ -1,4 +1,4 @@
-//! Builds what a guest needs: the daemon for this machine, the handlers as Wasm components.
+//! Builds the checkout: the programs for this machine, the handlers as Wasm components.
 
 use crate::paths;
 use crate::process;
@@ -113,6 +113,16 @@ pub fn cargo_program(program: &OsStr, arguments: &[&str]) -> Command {
             command.env_remove(&name);
         }
     }
+    command
+}
+
+/// A program of ours that is built already. It is started directly and not by `cargo run`: that would select another set
+/// of packages than the build did, so that their features may differ, and then compile for minutes. What it needs of
+/// cargo it finds as `cargo run` would leave it.
+pub fn built(program: &Path) -> Command {
+    let mut command = cargo_program(program.as_os_str(), &[]);
+    toolchain::announce(&mut command);
+    command.env("CARGO", self::program());
     command
 }
 

@@ -15,7 +15,8 @@ use crate::tools::{self, Missing};
 #[command(after_help = "\
 A LUN is offered over iSCSI on this machine's loopback interface, by an ordinary process: no root, no kernel module,
 no guest. libiscsi's programs and qemu's, which nobody here wrote, look at it, write, read, verify and measure it.
-Programs that are missing are installed (as root, by apt-get); nothing else is changed in this machine.
+Programs that are missing are installed (as root, by apt-get), and rustup adds the Wasm target to the toolchain if it
+lacks it; nothing else is changed in this machine.
 The first run builds everything and takes its time; later runs start at once.
 
 Examples:

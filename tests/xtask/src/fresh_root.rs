@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the README asks for besides Rust: git, and the C linker without which Rust builds nothing.
-const PACKAGES: &str = "ca-certificates,gcc,git,libc6-dev";
+/// The line of the README that names what it asks for besides Rust begins so.
+const INSTALLATION: &str = "apt-get install --no-install-recommends ";
 
 /// What making and entering the root needs.
 const TOOLS: &[Tool] = &[
@@ -46,6 +46,8 @@ const PASSED: [&str; 8] = [
 ];
 /// Those of cargo for the same purpose begin so.
 const PASSED_PREFIXES: [&str; 4] = ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_SOURCE_"];
+/// What a registry's password ends with.
+const SECRET_SUFFIX: &str = "_TOKEN";
 
 /// How this machine reaches packages, names and servers is how the root must: copied into these folders of it.
 const NETWORK: [(&str, &str); 5] = [
@@ -55,6 +57,9 @@ const NETWORK: [(&str, &str); 5] = [
     ("/etc/ssl/certs/ca-certificates.crt", "etc/ssl/certs"),
     ("/usr/local/share/ca-certificates", "usr/local/share"),
 ];
+
+/// Files of apt's with passwords: left out, whatever else is copied.
+const SECRET_FILES: [&str; 2] = ["etc/apt/auth.conf", "etc/apt/auth.conf.d"];
 
 /// Options of the command.
 #[derive(Debug, clap::Args)]
@@ -101,8 +106,9 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     // mmdebstrap wants an empty folder that everybody may enter.
     let root = folder.path().join("root");
 
-    let progress = Progress::start(format!("making a root of Debian {}: {PACKAGES}", apt::release()?));
-    bootstrap(&root, &progress)?;
+    let packages = packages(&std::fs::read_to_string(paths::root().join("README.md"))?)?;
+    let progress = Progress::start(format!("making a root of Debian {}: {packages}", apt::release()?));
+    bootstrap(&root, &packages, &progress)?;
     progress.done();
     let progress = Progress::start("copying the Rust toolchain and the checkout into it");
     rust::install(&root)?;
@@ -126,11 +132,22 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     Ok(status)
 }
 
-fn bootstrap(root: &Path, progress: &Progress) -> anyhow::Result<()> {
-    let mut command = Command::new("mmdebstrap");
+/// The packages that the README tells to install, separated by commas.
+fn packages(readme: &str) -> anyhow::Result<String> {
+    let mut lines = readme.lines().filter_map(|line| line.strip_prefix(INSTALLATION));
+    let list = lines.next().with_context(|| format!("the README has no line `{INSTALLATION}…`"))?;
+    ensure!(lines.next().is_none(), "the README has two lines `{INSTALLATION}…`");
+    let words = list.split('#').next().unwrap_or_default().split_whitespace();
+    Ok(words.collect::<Vec<_>>().join(","))
+}
+
+fn bootstrap(root: &Path, packages: &str, progress: &Progress) -> anyhow::Result<()> {
+    // In a mount namespace of its own: killed halfway, mmdebstrap leaves no mount that keeps the root from being removed.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "mmdebstrap"]);
     command.args(["--mode=root", "--variant=minbase", "--format=directory"]);
     command.args([r#"--aptopt=APT::Install-Recommends "false""#, "--dpkgopt=force-unsafe-io"]);
-    command.arg(format!("--include={PACKAGES}"));
+    command.arg(format!("--include={packages}"));
     command.arg(apt::release()?).arg(root).args(apt::package_sources()?);
     process::run_quietly(&mut command, progress)?;
     for (from, to) in NETWORK {
@@ -138,6 +155,20 @@ fn bootstrap(root: &Path, progress: &Progress) -> anyhow::Result<()> {
             let to = root.join(to);
             std::fs::create_dir_all(&to)?;
             process::output(Command::new("cp").args(["-rL", "--remove-destination", from]).arg(&to))?;
+        }
+    }
+    drop_secrets(root)
+}
+
+fn drop_secrets(root: &Path) -> anyhow::Result<()> {
+    for name in SECRET_FILES {
+        let path = root.join(name);
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        if let Err(error) = removed
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
         }
     }
     Ok(())
@@ -198,8 +229,10 @@ fn copy_lines(from: impl std::io::Read, log: &Path) -> anyhow::Result<()> {
 
 /// Assignments of the variables that pass into the root.
 fn environment(all: impl Iterator<Item = (String, String)>) -> Vec<String> {
-    let passes =
-        |name: &str| PASSED.contains(&name) || PASSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let passes = |name: &str| {
+        let known = PASSED.contains(&name) || PASSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        known && !name.ends_with(SECRET_SUFFIX)
+    };
     all.filter(|(name, _)| passes(name)).map(|(name, value)| format!("{name}={value}")).collect()
 }
 
@@ -218,9 +251,52 @@ mod tests {
 
     #[test]
     fn only_what_says_how_to_reach_the_network_passes() {
-        let all = ["https_proxy", "CARGO_HTTP_PROXY", "CARGO_MANIFEST_DIR", "RUSTUP_TOOLCHAIN", "HOME"];
+        let all = [
+            "https_proxy",
+            "CARGO_HTTP_PROXY",
+            "CARGO_MANIFEST_DIR",
+            "RUSTUP_TOOLCHAIN",
+            "HOME",
+            "CARGO_REGISTRIES_OURS_INDEX",
+            "CARGO_REGISTRIES_OURS_TOKEN",
+        ];
         let pairs = all.map(|name| (name.to_owned(), "x".to_owned())).into_iter();
-        assert_eq!(environment(pairs), ["https_proxy=x", "CARGO_HTTP_PROXY=x"]);
+        assert_eq!(
+            environment(pairs),
+            ["https_proxy=x", "CARGO_HTTP_PROXY=x", "CARGO_REGISTRIES_OURS_INDEX=x"]
+        );
+    }
+
+    #[test]
+    fn apts_passwords_do_not_stay_in_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        drop_secrets(root.path()).unwrap();
+        let apt = root.path().join("etc/apt");
+        std::fs::create_dir_all(apt.join("auth.conf.d")).unwrap();
+        for file in ["auth.conf", "auth.conf.d/ours.conf", "sources.list"] {
+            std::fs::write(apt.join(file), "x").unwrap();
+        }
+        drop_secrets(root.path()).unwrap();
+        let left: Vec<_> = std::fs::read_dir(apt).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["sources.list"]);
+    }
+
+    #[test]
+    fn the_root_gets_what_the_readme_tells_to_install() {
+        let readme = std::fs::read_to_string(paths::root().join("README.md")).unwrap();
+        let packages = packages(&readme).unwrap();
+        // Rust links with cc, which is gcc's.
+        for package in ["gcc", "libc6-dev", "git", "ca-certificates"] {
+            assert!(packages.split(',').any(|listed| listed == package), "{package} in {packages}");
+        }
+    }
+
+    #[test]
+    fn a_readme_that_names_no_packages_or_two_lists_is_refused() {
+        let line = format!("{INSTALLATION}git  gcc # a remark\n");
+        assert_eq!(packages(&line).unwrap(), "git,gcc");
+        assert!(packages("cargo xtask demo\n").is_err());
+        assert!(packages(&line.repeat(2)).is_err());
     }
 
     #[test]

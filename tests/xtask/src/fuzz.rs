@@ -1,8 +1,11 @@
 //! `cargo xtask fuzz`: builds the fuzz targets of tests/fuzz with coverage instrumentation and runs them.
 
+use crate::compile;
 use crate::paths;
 use crate::process;
+use crate::tools::{self, Missing};
 use anyhow::{Context, bail, ensure};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What libFuzzer needs of the compiler: counters per edge, a table of their addresses, comparisons traced.
@@ -35,7 +38,7 @@ pub struct Options {
 /// # Errors
 /// When there is no such target, the build fails, or a target finds something.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let manifest = paths::root().join("tests/fuzz/Cargo.toml");
+    let manifest = manifest();
     let text =
         std::fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
     let all = targets(&text);
@@ -45,7 +48,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     ensure!(!chosen.is_empty(), "no such fuzz target; there are: {}", all.join(", "));
 
-    let work = paths::target().join("fuzz");
+    tools::require(tools::FUZZ, Missing::Install)?;
+    let work = work();
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["build", "--release", "--target", TARGET, "--manifest-path"]).arg(&manifest);
     build
@@ -70,6 +74,29 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The targets are a workspace of their own.
+fn manifest() -> PathBuf {
+    paths::root().join("tests/fuzz/Cargo.toml")
+}
+
+fn work() -> PathBuf {
+    paths::target().join("fuzz")
+}
+
+/// Checks the targets as the workspace is checked: format and clippy. They are neither linked nor run, so this needs no
+/// C++ compiler.
+///
+/// # Errors
+/// When one of the two has something to say; it has said it.
+pub fn check() -> anyhow::Result<()> {
+    let mut format = compile::cargo(&["fmt", "--check", "--manifest-path"]);
+    process::run(format.arg(manifest()))?;
+    let mut clippy = compile::cargo(&["clippy", "--locked", "--manifest-path"]);
+    clippy.arg(manifest()).arg("--target-dir").arg(work()).args(["--", "-D", "warnings"]);
+    // A libFuzzer that nothing links: named, so that libfuzzer-sys does not compile its own.
+    process::run(clippy.env("CUSTOM_LIBFUZZER_PATH", work().join("not-linked/libfuzzer.a")))
 }
 
 /// Names of the `[[bin]]` tables of a manifest.

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod cleanup;
 mod compile;
+mod deb;
 mod demo;
 mod fresh_root;
 mod fuzz;

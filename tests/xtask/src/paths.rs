@@ -50,6 +50,16 @@ pub fn daemon() -> PathBuf {
     target().join("debug/lunboxd")
 }
 
+/// The benchmark on the emulated ring as `cargo xtask build` leaves it.
+pub fn bench() -> PathBuf {
+    target().join("debug/lunbox-bench")
+}
+
+/// The benchmark against tgt as `cargo xtask build` leaves it.
+pub fn bench_iscsi() -> PathBuf {
+    target().join("debug/lunbox-bench-iscsi")
+}
+
 /// The operators' and authors' command as `cargo xtask build` leaves it.
 pub fn lunbox() -> PathBuf {
     target().join("debug/lunbox")

@@ -1,4 +1,5 @@
-//! Running other programs: always in a process group of their own that an interrupt ends.
+//! Running other programs: in a process group of their own that an interrupt ends, except for those that only answer
+//! or copy something ([`output`]), which end by themselves.
 
 use crate::cleanup::Group;
 use crate::progress::Progress;
@@ -137,7 +138,8 @@ impl Captured {
     }
 }
 
-/// Standard output of `command`, trimmed; its standard error is dropped unless it fails.
+/// Standard output of `command`, trimmed; its standard error is dropped unless it fails. It stays in our process group,
+/// where a terminal's Ctrl-C reaches it and another signal to us does not: not for what takes long.
 ///
 /// # Errors
 /// When it cannot be started, ends with a status other than 0 or prints something that is not UTF-8.

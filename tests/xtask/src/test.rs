@@ -9,11 +9,13 @@ use crate::bench;
 use crate::compile;
 use crate::demo;
 use crate::fresh_root;
+use crate::fuzz;
 use crate::process;
 use crate::progress::Progress;
 use crate::toolchain;
 use crate::tools::{self, Missing};
 use anyhow::Context;
+use std::ffi::OsStr;
 use std::process::Command;
 use steps::{Steps, Verdict};
 
@@ -50,6 +52,7 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     if options.only.is_none() {
         steps.run("format", || cargo(&["fmt", "--all", "--check"]));
         steps.run("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+        steps.run("format and clippy of the fuzz targets", || fuzz::check().map(|()| Verdict::Passed));
         steps.run("documentation", documentation);
         steps.run("licences, bans, sources", licences::check);
         steps.run("advisories", licences::advisories);
@@ -94,10 +97,16 @@ fn documentation() -> anyhow::Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// Whether cargo has the subcommand. It has to be asked: rustup leaves a program of that name even where the component
+/// is not installed.
+fn answers(cargo: &OsStr, subcommand: &str) -> bool {
+    process::output(&mut compile::cargo_program(cargo, &[subcommand, "--version"])).is_ok()
+}
+
 fn install_tools(options: &Options) -> anyhow::Result<Verdict> {
     toolchain::prepare()?;
-    for (component, program) in [("rustfmt", "rustfmt"), ("clippy", "cargo-clippy")] {
-        if tools::find(program).is_none() {
+    for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if !answers(&compile::program(), subcommand) {
             let progress = Progress::start(format!("adding {component} to the toolchain"));
             process::run_quietly(Command::new("rustup").args(["component", "add", component]), &progress)
                 .with_context(|| format!("`rustup component add {component}` installs it"))?;
@@ -114,4 +123,16 @@ fn install_tools(options: &Options) -> anyhow::Result<Verdict> {
         }
     }
     Ok(Verdict::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_there_and_fails_is_no_component() {
+        assert!(answers("true".as_ref(), "fmt"));
+        assert!(!answers("false".as_ref(), "fmt"));
+        assert!(!answers("/no/such/cargo".as_ref(), "fmt"));
+    }
 }

@@ -8,9 +8,8 @@ mod own;
 use crate::compile;
 use crate::paths;
 use crate::process;
-use crate::tools;
 use anyhow::Context;
-use debian::Debian;
+use debian::{Debian, Unavailable};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -117,21 +116,37 @@ pub fn announce(command: &mut Command) {
     }
 }
 
-/// Builds the component of `package` with Debian's compiler, whatever else is there, and returns where it lies. `None`
-/// where packages of Debian are not to be had.
+/// A component that was to be built by Debian's compiler.
+#[derive(Debug)]
+pub enum ByDebian {
+    /// It lies there.
+    Built(PathBuf),
+    /// This machine's package sources do not have the compiler; why.
+    Unavailable(String),
+}
+
+/// Builds the component of `package` with Debian's compiler, whatever else is there.
 ///
 /// # Errors
-/// When the compiler cannot be had or the build fails.
-pub fn component_by_debian(package: &str, file: &str) -> anyhow::Result<Option<PathBuf>> {
-    if tools::find("apt-get").is_none() {
-        return Ok(None);
-    }
+/// When the compiler is to be had but cannot be downloaded or unpacked, or the build fails.
+pub fn component_by_debian(package: &str, file: &str) -> anyhow::Result<ByDebian> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let rustc = own::Own::of_checkout(&path)?;
-    let debian = Debian::ensure(&linker::folders(rustc.sysroot(), &path)?)?;
+    let debian = match available(Debian::ensure(&linker::folders(rustc.sysroot(), &path)?))? {
+        Ok(debian) => debian,
+        Err(reason) => return Ok(ByDebian::Unavailable(reason)),
+    };
     let (mut command, folder) = by_debian(&debian, &["build", "--profile", "guest", "-p", package]);
     process::run(&mut command)?;
-    Ok(Some(folder.join(TARGET).join("guest").join(file)))
+    Ok(ByDebian::Built(folder.join(TARGET).join("guest").join(file)))
+}
+
+/// Tells a compiler that is not to be had, with the reason, from one that was not got.
+fn available<T>(compiler: anyhow::Result<T>) -> anyhow::Result<Result<T, String>> {
+    match compiler {
+        Err(error) if error.is::<Unavailable>() => Ok(Err(format!("{error:#}"))),
+        other => other.map(Ok),
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Programs from outside the checkout: which are there, which command brings the others.
 
+use crate::apt;
 use crate::process;
 use crate::progress::Progress;
 use anyhow::bail;
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// A program and the Debian package that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,10 @@ pub const IMAGE: &[Tool] = &[
 pub const UML: &[Tool] = &[Tool { program: "taskset", package: "util-linux" }];
 
 /// What running the SMP guest needs.
-pub const QEMU: &[Tool] = &[Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" }];
+pub const QEMU: &[Tool] = &[
+    Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Tool { program: "taskset", package: "util-linux" },
+];
 
 /// iSCSI clients: libiscsi's, and qemu's with its module for `iscsi://`.
 pub const CLIENTS: &[Tool] = &[
@@ -42,9 +45,8 @@ pub const CLIENTS: &[Tool] = &[
     Tool { program: "setpriv", package: "util-linux" },
 ];
 
-/// The iSCSI target that ours is measured against.
-pub const TGT: &[Tool] =
-    &[Tool { program: "tgtd", package: "tgt" }, Tool { program: "tgtadm", package: "tgt" }];
+/// What building the fuzz targets needs besides Rust: libFuzzer is C++.
+pub const FUZZ: &[Tool] = &[Tool { program: "c++", package: "g++" }];
 
 /// Whether missing tools may be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,20 +85,13 @@ pub fn require(tools: &[Tool], missing: Missing) -> anyhow::Result<()> {
     if missing == Missing::Report || !is_root() || find("apt-get").is_none() {
         bail!("missing: {}. As root: {remedy}", names.join(", "));
     }
-    let progress = Progress::start(format!("installing {} ({remedy})", packages.join(", ")));
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.args(["install", "-y", "--no-install-recommends"]).args(&packages);
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        process::run_quietly(&mut command, &progress)
-    };
-    // Package lists may be absent or out of date: fetch them once before giving up.
-    if install().is_err() {
-        process::run_quietly(Command::new("apt-get").arg("update"), &progress)?;
-        install()?;
-    }
-    progress.done();
-    Ok(())
+    apt::with_fresh_lists(|| {
+        let progress = Progress::start(format!("installing {} ({remedy})", packages.join(", ")));
+        let mut command = apt::get(&["install", "-y", "--no-install-recommends"]);
+        process::run_quietly(command.args(&packages), &progress)?;
+        progress.done();
+        Ok(())
+    })
 }
 
 /// qemu's modules lie in a folder of their own below each architecture's libraries.

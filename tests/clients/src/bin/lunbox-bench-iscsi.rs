@@ -1,7 +1,7 @@
 //! Measures `lunbox serve` against tgt over iSCSI on loopback.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use lunbox_clients::bench::load::{Direction, Load};
 use lunbox_clients::bench::report::{self, Place};
 use lunbox_clients::bench::round::{self, Plan, Side};
 use lunbox_clients::built::workspace;
+use lunbox_clients::programs::TGTD;
 use lunbox_clients::serve::{Options, Server};
 use lunbox_clients::tgt::Tgtd;
 use lunbox_clients::{image, process};
@@ -25,7 +26,8 @@ const LOADS: &[Load] = &[
     Load { direction: Direction::Write, bytes: 4096, depth: 1 },
 ];
 
-/// `lunbox serve` against tgt: the same file on tmpfs, the same client, alternating. Needs root, for tgt
+/// `lunbox serve` against tgt: the same file (on tmpfs where there is room), the same client, alternating. Needs root,
+/// for tgt
 #[derive(Debug, Parser)]
 #[command(name = "lunbox-bench-iscsi", max_term_width = 100)]
 struct Cli {
@@ -72,7 +74,7 @@ fn bench(cli: &Cli) -> Result<()> {
         Server::start(&Options::bare().arg("--json").arg("--listen").arg("127.0.0.1:0").file(&file))?;
     let url = lunbox.url(0).to_owned();
     let sides = (Side { url: tgt.url(), pid: tgt.id() }, Side { url: &url, pid: lunbox.id() });
-    let place = place(cli)?;
+    let place = place(cli, &file)?;
     let plan = Plan { rounds: cli.rounds, seconds: cli.seconds };
     let mut rows = Vec::new();
     for load in LOADS.iter().take(cli.loads) {
@@ -93,7 +95,7 @@ fn bench(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-fn fill(file: &std::path::Path, size: u64) -> Result<()> {
+fn fill(file: &Path, size: u64) -> Result<()> {
     use std::io::Write;
     let mut noise = image::Noise::new(1);
     let mut bytes = vec![0; 1 << 20];
@@ -105,28 +107,29 @@ fn fill(file: &std::path::Path, size: u64) -> Result<()> {
     Ok(())
 }
 
-fn place(cli: &Cli) -> Result<Place> {
+fn place(cli: &Cli, file: &Path) -> Result<Place> {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     Ok(Place {
-        date: said("date", &["-u", "+%F"])?,
+        date: said(Command::new("date"), &["-u", "+%F"])?,
         processor: model.map_or("unknown processor", |(_, name)| name.trim()).to_owned(),
         processors: std::thread::available_parallelism()?.get(),
-        kernel: said("uname", &["-r"])?,
+        kernel: said(Command::new("uname"), &["-r"])?,
         load: std::fs::read_to_string("/proc/loadavg")
             .context("read /proc/loadavg")?
             .split_whitespace()
             .take(3)
             .collect::<Vec<_>>()
             .join(" "),
-        tgt: said("tgtd", &["-V"])?,
+        tgt: said(TGTD.command()?, &["-V"])?,
+        file_system: said(Command::new("stat"), &["-f", "-c", "%T", &file.to_string_lossy()])?,
         rounds: cli.rounds,
         seconds: cli.seconds,
     })
 }
 
-fn said(program: &str, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(program);
+fn said(mut command: Command, arguments: &[&str]) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
     command.args(arguments);
-    Ok(process::run(command, Duration::from_secs(10))?.success(program)?.trim().to_owned())
+    Ok(process::run(command, Duration::from_secs(10))?.success(&name)?.trim().to_owned())
 }

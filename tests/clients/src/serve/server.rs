@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -163,21 +163,18 @@ impl Server {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Asks it to end (SIGTERM) and waits for that: status and time that it took.
+    /// Asks it to end (SIGTERM) and waits for that.
     ///
     /// # Errors
     /// When it does not end within [`PATIENCE`], or had ended before.
-    pub fn terminate(&mut self) -> Result<(ExitStatus, Duration)> {
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             bail!("lunbox serve: had ended before it was asked to: {status}\n{}", self.log());
         }
         let pid = Pid::from_raw(i32::try_from(self.child.id()).context("process id")?);
-        let asked = Instant::now();
         kill(pid, Signal::SIGTERM).context("SIGTERM")?;
-        let status =
-            wait::until(PATIENCE, "end of lunbox serve after SIGTERM", || Ok(self.child.try_wait()?))
-                .with_context(|| self.log())?;
-        Ok((status, asked.elapsed()))
+        wait::until(PATIENCE, "end of lunbox serve after SIGTERM", || Ok(self.child.try_wait()?))
+            .with_context(|| self.log())
     }
 
     /// Ends it and insists on exit status 0.
@@ -185,7 +182,7 @@ impl Server {
     /// # Errors
     /// As [`Server::terminate`], and for any other status.
     pub fn end_cleanly(&mut self) -> Result<()> {
-        let (status, _) = self.terminate()?;
+        let status = self.terminate()?;
         if !status.success() {
             bail!("lunbox serve: {status} after SIGTERM\n{}", self.log());
         }

@@ -1,5 +1,6 @@
 //! Which tests there are.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -8,6 +9,26 @@ use crate::{process, programs};
 
 /// Families to run. `ALL` is both of them again, and `LINUX` the part of `SCSI` that can be run on a local disk.
 const FAMILIES: [&str; 2] = ["SCSI", "iSCSI"];
+
+/// The release of libiscsi that the committed lists were made with. Others add tests and rename some.
+pub const REVIEWED: &str = "1.19";
+
+/// Whether the installed suite is of the release [`REVIEWED`], as dpkg tells. Without dpkg it counts as another.
+pub fn is_reviewed() -> bool {
+    let mut command = Command::new("dpkg-query");
+    command.args(["--show", "--showformat", "${Version}", programs::ISCSI_TEST_CU.package]);
+    process::run(command, Duration::from_secs(20))
+        .and_then(|finished| finished.success("dpkg-query"))
+        .is_ok_and(|version| is_of(&version, REVIEWED))
+}
+
+/// Whether a package's version (`[EPOCH:]UPSTREAM[-REVISION]`, deb-version(7)) is of a release or one of its corrections.
+fn is_of(version: &str, release: &str) -> bool {
+    let upstream = version.split_once(':').map_or(version, |(_, rest)| rest);
+    upstream
+        .strip_prefix(release)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+', '~']))
+}
 
 /// The tests that the installed `iscsi-test-cu` has, as `FAMILY.SUITE.TEST`, in its order.
 ///
@@ -55,6 +76,16 @@ mod tests {
                 "iSCSI.iSCSIcmdsn.iSCSICmdSnTooHigh"
             ]
         );
+    }
+
+    #[test]
+    fn a_release_is_known_by_the_packages_version() {
+        for of in ["1.19", "1.19.0-3", "1:1.19-1+b1"] {
+            assert!(super::is_of(of, "1.19"), "{of}");
+        }
+        for other in ["1.20.0-1", "1.190-1", "2:1.1-1.19", ""] {
+            assert!(!super::is_of(other, "1.19"), "{other}");
+        }
     }
 
     #[test]

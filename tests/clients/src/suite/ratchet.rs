@@ -87,6 +87,14 @@ impl Ratchet {
     }
 }
 
+impl Comparison {
+    /// Whether the run was worse than the list. `same_suite`: the suite is the one that the list was made with. With
+    /// another one a test that is not there says nothing: it may have got another name.
+    pub fn is_worse(&self, same_suite: bool) -> bool {
+        self.lost.values().any(|outcome| same_suite || outcome.is_some())
+    }
+}
+
 impl std::fmt::Display for Comparison {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (name, outcome) in &self.lost {
@@ -141,6 +149,17 @@ mod tests {
             refusal.contains("SCSI.A.d no longer passes: the installed suite has no such test"),
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn a_test_that_another_release_lacks_is_no_loss_and_one_that_fails_is() {
+        let ratchet = Ratchet::parse("SCSI.A.a").unwrap();
+        let missing = ratchet.compare(&outcomes(&[]));
+        assert!(missing.is_worse(true) && !missing.is_worse(false));
+        let failed = ratchet.compare(&outcomes(&[("SCSI.A.a", Outcome::Fail("x".to_owned()))]));
+        assert!(failed.is_worse(true) && failed.is_worse(false));
+        let passed = ratchet.compare(&outcomes(&[("SCSI.A.a", Outcome::Pass)]));
+        assert!(!passed.is_worse(true));
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn a_wrong_secret_a_wrong_user_and_none_are_refused_and_the_file_stays_as_it_is(
 }
 
 #[test]
-fn the_secret_may_come_from_the_environment_and_is_in_no_log() {
+fn the_secret_may_come_from_the_environment_and_is_in_no_log_and_no_process_list() {
     let options = Options::new().arg("--log-level").arg("debug").arg("--chap-user").arg("alice");
     let disk = Disk::new(8 * MIB, options.env("LUNBOX_CHAP_SECRET", SECRET));
     says(ISCSI_INQ, &[&url_of(&disk, &format!("alice%{SECRET}"))]);
@@ -55,4 +55,8 @@ fn the_secret_may_come_from_the_environment_and_is_in_no_log() {
     let log = disk.server.log();
     assert!(log.lines().count() > 1, "nothing was logged");
     assert!(!log.contains("seven-flutes"), "{log}");
+    // What everybody on this machine can see of it.
+    let shown = std::fs::read(format!("/proc/{}/cmdline", disk.server.id())).unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("\0alice\0") && !shown.contains("seven-flutes"), "{shown}");
 }

@@ -14,7 +14,8 @@ fn hundreds_of_half_open_connections_do_not_stop_a_client_and_are_closed_in_time
     let address = disk.server.started().address.clone();
     let login = raw::login_request(1, &disk.server.started().target);
     let mut reader = ISCSI_PERF.command().unwrap();
-    reader.args(["-r", "-m", "4", "-b", "8", "-t", "12", disk.url()]);
+    // For longer than this test may take: it is killed when it has been seen to go on.
+    reader.args(["-r", "-m", "4", "-b", "8", "-t", "3600", disk.url()]);
     let reader = Running::start(reader).unwrap();
     disk.server.status_when(LIMIT, "a client that reads", |status| status.luns[0].reads > 100).unwrap();
     let mut half_open: Vec<TcpStream> = (0..300_usize)
@@ -32,8 +33,8 @@ fn hundreds_of_half_open_connections_do_not_stop_a_client_and_are_closed_in_time
     disk.server
         .status_when(LIMIT, "a client that goes on", |status| status.luns[0].reads > reads + 100)
         .unwrap();
-    let said = reader.finish(LIMIT).unwrap().success("iscsi-perf").unwrap();
-    assert!(said.contains("finished."), "{said}");
+    // Fails if it has given up meanwhile.
+    reader.kill().unwrap();
     // The half-open ones keep others out, but not for longer than a login may take.
     wait::until(LIMIT, "a new client", || {
         Ok(client(ISCSI_INQ, &[disk.url()]).status.success().then_some(()))

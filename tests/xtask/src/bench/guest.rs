@@ -123,6 +123,7 @@ pub fn measure(choice: Choice, quick: bool) -> anyhow::Result<bool> {
     warn_of_load();
     let mut summaries = Vec::new();
     for &machine in machines {
+        circumstances.push_str(&format!("{}: {}\n", machine.name(), machine.pinned()?));
         summaries.push(measure_on(machine, plan)?);
     }
     circumstances.push_str(&format!("load after {}\n", load().trim()));

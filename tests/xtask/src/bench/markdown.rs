@@ -16,7 +16,7 @@ Ratios are taken round by round; they stand as median [lowest..highest]. The rat
 lunboxd: a difference within its spread is none. tmpfs is a file system in memory, ext4 lies on a disk in memory.
 
 User-Mode Linux is pinned to one processor; a system call costs some thirty times as much there as on a plain machine.
-qemu emulates two processors; computing and copying are dear there. Compare within a table, never across, and never
+qemu emulates two processors; computing and copying are dear there; above stands whether it was pinned, too. Compare within a table, never across, and never
 with a plain machine; where both agree on a direction, it can be believed.
 ";
 

@@ -122,9 +122,7 @@ fn build(work: &Path, image: &Image) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
     }
 
-    let progress = Progress::start("guest: downloading kernels and mmdebstrap");
-    download(&packages, &progress)?;
-    progress.done();
+    download(&packages).context("cannot download the guest's kernels and mmdebstrap")?;
 
     let progress = Progress::start("guest: unpacking them");
     for package in files_under(&packages)? {
@@ -155,21 +153,17 @@ fn build(work: &Path, image: &Image) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Downloads mmdebstrap, User-Mode Linux and the newest kernel of this machine's release; fetches the package lists
-/// first if that fails without them.
-fn download(to: &Path, progress: &Progress) -> anyhow::Result<()> {
-    let attempt = || -> anyhow::Result<()> {
+/// Downloads mmdebstrap, User-Mode Linux and the newest kernel of this machine's release.
+fn download(to: &Path) -> anyhow::Result<()> {
+    apt::with_fresh_lists(|| {
+        let progress = Progress::start("guest: downloading kernels and mmdebstrap");
         let kernel = kernel_package()?;
-        let mut command = Command::new("apt-get");
-        command.args(["-q", "-o", "APT::Sandbox::User=root", "download", "mmdebstrap", "user-mode-linux"]);
-        process::run_quietly(command.arg(kernel).current_dir(to), progress)?;
+        let mut command = apt::get(&["-o", "APT::Sandbox::User=root", "download"]);
+        command.args(["mmdebstrap", "user-mode-linux"]).arg(kernel);
+        process::run_quietly(command.current_dir(to), &progress)?;
+        progress.done();
         Ok(())
-    };
-    if attempt().is_err() {
-        process::run_quietly(Command::new("apt-get").arg("update"), progress)?;
-        attempt().context("cannot download the guest's kernels and mmdebstrap")?;
-    }
-    Ok(())
+    })
 }
 
 /// Name of the package that the metapackage of this machine's kernel depends on.

@@ -5,10 +5,11 @@
 
 use super::image::Image;
 use crate::tools;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -60,18 +61,53 @@ impl Machine {
     pub fn command(self, setup: &Setup<'_>) -> anyhow::Result<Command> {
         let mut command = match self {
             Self::Uml => uml(setup)?,
-            Self::Smp => qemu(setup),
+            Self::Smp => qemu(setup)?,
         };
         command.current_dir(setup.run);
         Ok(command)
     }
+
+    /// On which of this machine's processors it runs, for reports.
+    ///
+    /// # Errors
+    /// When this machine's processors cannot be looked up.
+    pub fn pinned(self) -> anyhow::Result<String> {
+        let allowed = allowed_cpus()?;
+        Ok(match self.cpus(&allowed) {
+            Some(cpus) => format!("pinned to processor {} of this machine's {}", list(cpus), allowed.len()),
+            None => format!("not pinned, this machine has {} processors for it in all", allowed.len()),
+        })
+    }
+
+    /// Those of the `allowed` processors that it is pinned to: the last ones, because interrupts tend to go to the
+    /// first. `None` where there are no others.
+    fn cpus(self, allowed: &[usize]) -> Option<&[usize]> {
+        match self {
+            Self::Uml => Some(&allowed[allowed.len().saturating_sub(1)..]),
+            // Each emulated processor is a thread, and what else qemu does has little to do.
+            Self::Smp => (allowed.len() > 2).then(|| &allowed[allowed.len() - 2..]),
+        }
+    }
+}
+
+/// The processors as taskset(1) wants them.
+fn list(cpus: &[usize]) -> String {
+    cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// `program`, pinned as the machine is.
+fn pinned(machine: Machine, program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
+    let allowed = allowed_cpus()?;
+    let Some(cpus) = machine.cpus(&allowed) else { return Ok(Command::new(program)) };
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(list(cpus)).arg(program);
+    Ok(command)
 }
 
 fn uml(setup: &Setup<'_>) -> anyhow::Result<Command> {
     // One processor: it traces its own processes, and a wake-up on another processor makes each guest system call
     // several times dearer.
-    let mut command = Command::new("taskset");
-    command.arg("-c").arg(last_cpu()?.to_string()).arg(setup.image.uml());
+    let mut command = pinned(Machine::Uml, setup.image.uml())?;
     command.arg(format!("mem={}M", setup.memory_mib));
     command.arg("umid=guest").arg(format!("uml_dir={}", setup.run.display()));
     command.arg(format!("ubd0=changes.cow,{}", setup.image.root_disk().display()));
@@ -103,18 +139,18 @@ fn in_memory_folder(folder: &str, bytes: u64) -> anyhow::Result<bool> {
     Ok(free >= bytes && !status.flags().contains(FsFlags::ST_NOEXEC))
 }
 
-/// The last processor that we may use.
-fn last_cpu() -> anyhow::Result<usize> {
+/// The processors that we may use, of which there is one at least.
+fn allowed_cpus() -> anyhow::Result<Vec<usize>> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    (0..CpuSet::count())
-        .rev()
-        .find(|&cpu| allowed.is_set(cpu).unwrap_or(false))
-        .context("this process may run on no processor at all")
+    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
+    ensure!(!cpus.is_empty(), "this process may run on no processor at all");
+    Ok(cpus)
 }
 
-fn qemu(setup: &Setup<'_>) -> Command {
+fn qemu(setup: &Setup<'_>) -> anyhow::Result<Command> {
     let file = |name: &str, path: &Path| format!("{name}={}", path.display());
-    let mut command = Command::new("qemu-system-x86_64");
+    // A third processor would let the host move the two about, and the spread of measurements grow.
+    let mut command = pinned(Machine::Smp, "qemu-system-x86_64")?;
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     // file.locking=off below: any number of guests share the disk, and User-Mode Linux locks it as a whole.
     // Not microvm: quicker when it works, but at times it cannot calibrate its clock on a loaded machine.
@@ -147,5 +183,28 @@ fn qemu(setup: &Setup<'_>) -> Command {
         command.args(["-device", "virtio-serial-pci"]);
         command.args(["-device", "virtserialport,chardev=channel,name=output"]);
     }
-    command
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_mode_linux_gets_the_last_processor_and_qemu_the_last_two_of_more() {
+        assert_eq!(Machine::Uml.cpus(&[0, 1, 5]), Some(&[5][..]));
+        assert_eq!(Machine::Uml.cpus(&[3]), Some(&[3][..]));
+        assert_eq!(Machine::Smp.cpus(&[0, 1, 5]), Some(&[1, 5][..]));
+        assert_eq!(Machine::Smp.cpus(&[0, 1]), None);
+        assert_eq!(list(&[1, 5]), "1,5");
+    }
+
+    #[test]
+    fn a_report_tells_where_it_ran() {
+        let count = allowed_cpus().unwrap().len().to_string();
+        for machine in [Machine::Uml, Machine::Smp] {
+            let text = machine.pinned().unwrap();
+            assert!(text.contains(&count) && text.contains("pinned"), "{text}");
+        }
+    }
 }

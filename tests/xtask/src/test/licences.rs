@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Fetching the advisory database takes seconds where it is reachable at all.
 const FETCH_LIMIT: Duration = Duration::from_secs(45);
 
+/// The release that is built here: a newer one may want a newer Rust than the checkout does.
+const VERSION: &str = "0.20.2";
+
 /// cargo-deny as found in `PATH`, else the checkout's own.
 fn program() -> Option<PathBuf> {
     let own = paths::tools().join("bin/cargo-deny");
@@ -20,7 +23,9 @@ fn program() -> Option<PathBuf> {
 
 fn deny(arguments: &[&str]) -> anyhow::Result<Command> {
     let program = program().ok_or_else(|| {
-        anyhow::anyhow!("cargo-deny is missing; `cargo install cargo-deny --locked` installs it")
+        anyhow::anyhow!(
+            "cargo-deny is missing; `cargo install cargo-deny --locked --version {VERSION}` installs it"
+        )
     })?;
     let mut command = Command::new(program);
     command.args(["--all-features"]).args(arguments).current_dir(paths::root());
@@ -35,9 +40,10 @@ pub fn install() -> anyhow::Result<()> {
     if program().is_some() {
         return Ok(());
     }
-    println!("   building cargo-deny, once: cargo install cargo-deny --locked");
+    println!("   building cargo-deny, once: cargo install cargo-deny --locked --version {VERSION}");
     // Unoptimised: it builds in a third of the time and runs for seconds.
-    let mut command = compile::cargo(&["install", "cargo-deny", "--locked", "--debug", "--root"]);
+    let mut command =
+        compile::cargo(&["install", "cargo-deny", "--locked", "--version", VERSION, "--debug", "--root"]);
     command.arg(paths::tools()).env("CARGO_TARGET_DIR", paths::target().join("tools-build"));
     process::run(&mut command)
 }

@@ -5,7 +5,7 @@ use super::steps::Verdict;
 use crate::compile;
 use crate::paths;
 use crate::process;
-use crate::toolchain;
+use crate::toolchain::{self, ByDebian};
 use anyhow::{Context, ensure};
 use std::process::Command;
 
@@ -14,9 +14,9 @@ use std::process::Command;
 /// # Errors
 /// When it cannot be built or is not what the daemon wants.
 pub fn check() -> anyhow::Result<Verdict> {
-    let Some(built) = toolchain::component_by_debian("lunbox-handler-file", "lunbox_handler_file.wasm")?
-    else {
-        return Ok(Verdict::Skipped("there is no apt-get to fetch Debian's compiler with".into()));
+    let built = match toolchain::component_by_debian("lunbox-handler-file", "lunbox_handler_file.wasm")? {
+        ByDebian::Built(built) => built,
+        ByDebian::Unavailable(reason) => return Ok(Verdict::Skipped(reason)),
     };
     compile::ensure_component(&built)?;
     let folder = tempfile::tempdir()?;

@@ -9,14 +9,15 @@ mod fetch;
 mod packages;
 
 use crate::compile;
+use crate::deb::{self, Package};
 use crate::paths;
 use crate::process::quoted;
 use anyhow::Context;
-use packages::Package;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+pub use packages::Unavailable;
 
 /// Changes whenever what is made of the packages changes.
 const RECIPE: &str = "1";
@@ -38,7 +39,8 @@ impl Debian {
     /// linkers lie in. Blocks while another process does the same.
     ///
     /// # Errors
-    /// When apt is not here or knows no compiler that is new enough, or the packages cannot be had or unpacked.
+    /// [`Unavailable`] when apt is not here or knows no compiler that is new enough; others when the packages cannot be
+    /// had or unpacked.
     pub fn ensure(linkers: &[PathBuf]) -> anyhow::Result<Self> {
         let cache = paths::toolchain();
         std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
@@ -51,10 +53,11 @@ impl Debian {
                 None => return Err(reason),
             },
         };
-        let folder = cache.join(format!("{PREFIX}{}", key(&packages)?));
+        let folder_of = |packages: &[Package]| Ok(cache.join(format!("{PREFIX}{}", key(packages)?)));
+        let mut folder = folder_of(&packages)?;
         if !folder.is_dir() {
             drop_interrupted(&cache)?;
-            fetch::fetch(&packages, &cache, &folder)?;
+            folder = fetch::fetch(&cache, folder_of)?;
             drop_others(&cache, &folder)?;
         }
         Self::wrap(&cache, &folder, linkers)
@@ -65,7 +68,7 @@ impl Debian {
         let wrapper = cache.join("wasm-cargo");
         let cargo = compile::program();
         let text = wrapper_text(Path::new(&cargo), &folder.join(RUSTC), linkers);
-        write_program(&wrapper, &text)?;
+        deb::write_program(&wrapper, &text)?;
         Ok(Self { wrapper })
     }
 
@@ -93,16 +96,6 @@ fn wrapper_text(cargo: &Path, rustc: &Path, linkers: &[PathBuf]) -> String {
         quoted(rustc),
         quoted(cargo),
     )
-}
-
-/// Replaces `file` as a whole: a build that runs just now may be reading the old one.
-fn write_program(file: &Path, text: &str) -> anyhow::Result<()> {
-    let folder = file.parent().context("a program has a folder")?;
-    let new = tempfile::Builder::new().prefix("wrapper.").tempfile_in(folder)?;
-    std::fs::write(new.path(), text)?;
-    std::fs::set_permissions(new.path(), std::fs::Permissions::from_mode(0o755))?;
-    new.persist(file).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(())
 }
 
 /// Digest of everything that decides what is in the folder.

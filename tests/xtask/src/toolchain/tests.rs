@@ -38,6 +38,16 @@ fn when_nothing_works_both_reasons_are_told() {
 }
 
 #[test]
+fn a_compiler_that_is_not_to_be_had_is_told_from_one_that_was_not_got() {
+    let old = || anyhow::Error::from(Unavailable::new("rustc-web is too old"));
+    let reason = available::<()>(Err(old().context("apt's lists are what they are"))).unwrap().unwrap_err();
+    assert!(reason.contains("too old") && reason.contains("apt's lists"), "{reason}");
+    let error = available::<()>(Err(anyhow::anyhow!("no space left"))).unwrap_err();
+    assert!(error.to_string().contains("no space left"), "{error:#}");
+    assert_eq!(available(Ok(1)).unwrap(), Ok(1));
+}
+
+#[test]
 fn debian_builds_in_a_folder_of_its_own_through_its_wrapper() {
     let (command, folder) = by_debian(&debian().unwrap(), &["build"]);
     assert_eq!(command.get_program(), "/somewhere/wasm-cargo");

@@ -1,11 +1,9 @@
 //! Which packages Debian's compiler consists of, as apt knows them.
 
-use crate::process;
-use crate::progress::Progress;
+use crate::apt;
+use crate::deb::{self, Package};
 use crate::tools;
-use anyhow::{Context, bail, ensure};
-use std::collections::BTreeSet;
-use std::process::Command;
+use anyhow::Context;
 
 /// The compiler, and the source of its library.
 const COMPILER: &str = "rustc-web";
@@ -17,101 +15,54 @@ const LIBRARIES: &str = "libstd-rust-web-dev";
 /// for its parts next to itself.
 const OWN_PREFIXES: [&str; 3] = [COMPILER, SOURCE, "libstd-rust-"];
 
-/// One package at the version that apt would install.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Its version, as Debian counts.
-    pub version: String,
-    /// Bytes to download.
-    pub size: u64,
+/// This machine's package sources do not have the compiler: a property of the machine, and no failure of what was tried.
+#[derive(Debug)]
+pub struct Unavailable(String);
+
+impl Unavailable {
+    /// With that reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
 }
 
+impl std::fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
 /// The packages to unpack: compiler, source, and those libraries that this machine lacks. Fetches the package lists
-/// first where they are missing and we may.
+/// first where they are missing or too old and we may.
 ///
 /// # Errors
-/// When apt is not here, or knows no compiler that is new enough.
+/// [`Unavailable`] when apt is not here, or knows no compiler that is new enough; others when apt fails.
 pub fn wanted() -> anyhow::Result<Vec<Package>> {
     if tools::find("apt-get").is_none() || tools::find("apt-cache").is_none() {
-        bail!("there is no apt here, so no packages of Debian's compiler either");
-    }
-    let known = || -> anyhow::Result<Vec<Package>> {
-        let text = process::output(Command::new("apt-cache").args(["show", "--no-all-versions", COMPILER]))?;
-        parse_packages(&text)
-    };
-    if known().is_err() {
-        ensure!(
-            tools::is_root(),
-            "apt knows no package {COMPILER}: if its lists are missing, `sudo apt-get update` fetches them; else this \
-             release of Debian has no such compiler"
+        return Err(
+            Unavailable::new("there is no apt here, so no packages of Debian's compiler either").into()
         );
-        let progress = Progress::start("fetching apt's package lists");
-        process::run_quietly(Command::new("apt-get").arg("update"), &progress)?;
-        progress.done();
     }
-    let compiler = known().with_context(|| format!("apt knows no package {COMPILER}"))?;
-    ensure_new_enough(compiler.first().context("apt-cache told of no package")?)?;
-    let mut names = needed(&process::output(Command::new("apt-cache").args([
-        "depends",
-        "--recurse",
-        "--no-recommends",
-        "--no-suggests",
-        "--no-conflicts",
-        "--no-breaks",
-        "--no-replaces",
-        "--no-enhances",
-        LIBRARIES,
-    ]))?);
-    let installed = installed()?;
+    apt::with_fresh_lists(|| {
+        let known = deb::known([COMPILER]).map_err(|error| {
+            Unavailable::new(format!(
+                "apt knows no package {COMPILER}; not every release of Debian has it ({error:#})"
+            ))
+        })?;
+        ensure_new_enough(known.first().context("apt-cache told of no package")?)
+    })?;
+    let mut names = deb::with_dependencies(LIBRARIES)?;
+    let installed = deb::installed()?;
     names.retain(|name| is_own(name) || !installed.contains(name));
     names.extend([COMPILER.to_owned(), SOURCE.to_owned()]);
-    let text = process::output(Command::new("apt-cache").args(["show", "--no-all-versions"]).args(&names))?;
-    let mut packages = parse_packages(&text)?;
-    packages.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(packages)
+    deb::known(&names)
 }
 
 /// Whether a package is a part of the compiler, and not a library that others use, too.
 pub fn is_own(name: &str) -> bool {
     OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// Names of the packages in what `apt-cache depends --recurse` prints: they begin their lines; `<name>` is no package
-/// but a thing that several provide.
-fn needed(text: &str) -> BTreeSet<String> {
-    let begins = |line: &&str| !line.starts_with([' ', '<', '|']) && !line.is_empty();
-    text.lines().filter(begins).map(|line| line.split(':').next().unwrap_or(line).to_owned()).collect()
-}
-
-/// Names of the packages that are installed here.
-fn installed() -> anyhow::Result<BTreeSet<String>> {
-    let mut command = Command::new("dpkg-query");
-    let text = process::output(command.args(["--show", "--showformat", "${db:Status-Status} ${Package}\n"]))?;
-    Ok(text.lines().filter_map(|line| line.strip_prefix("installed ")).map(str::to_owned).collect())
-}
-
-/// Name, version and size of each package that `apt-cache show` printed.
-fn parse_packages(text: &str) -> anyhow::Result<Vec<Package>> {
-    let stanzas = text.split("\n\n").filter(|stanza| !stanza.trim().is_empty());
-    let parse = |stanza: &str| -> anyhow::Result<Package> {
-        let field = |name: &str| {
-            let mut lines = stanza.lines();
-            lines
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-                .with_context(|| format!("apt-cache showed a package without {name}"))
-        };
-        let size = field("Size")?;
-        Ok(Package {
-            name: field("Package")?.to_owned(),
-            version: field("Version")?.to_owned(),
-            size: size.parse().with_context(|| format!("`{size}` is no package size"))?,
-        })
-    };
-    let packages: Vec<Package> = stanzas.map(parse).collect::<anyhow::Result<_>>()?;
-    ensure!(!packages.is_empty(), "apt-cache showed no package");
-    Ok(packages)
 }
 
 /// The compiler must be as new as the checkout asks for in `rust-version`.
@@ -124,12 +75,14 @@ fn ensure_new_enough(compiler: &Package) -> anyhow::Result<()> {
     let version = release(&compiler.version).with_context(|| {
         format!("{COMPILER} has the version {}, which is no Rust release", compiler.version)
     })?;
-    ensure!(
-        Some(version) >= release(wanted),
+    if Some(version) >= release(wanted) {
+        return Ok(());
+    }
+    let reason = format!(
         "apt has {COMPILER} {}, but Rust {wanted} is needed: a release of Debian with security updates has a newer one",
         compiler.version
     );
-    Ok(())
+    Err(Unavailable::new(reason).into())
 }
 
 #[cfg(test)]
