@@ -1,6 +1,8 @@
 //! The control channel of a device: messages in, events out.
 
+use std::any::Any;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -23,7 +25,8 @@ pub enum Event {
     HandlerFailed(String),
     /// The handler serves again.
     HandlerServes,
-    /// The ring is broken or gone; the loop has ended and the device must be removed or started anew.
+    /// The ring is broken or gone, or the loop panicked; the device must be removed or started anew. It is the last
+    /// event, and all operations have ended: nothing touches the ring's data any more.
     Ended(String),
 }
 
@@ -122,18 +125,24 @@ pub fn spawn(parts: DeviceParts) -> Result<DeviceHandle, StartError> {
         let counters = Arc::clone(&counters);
         // Linux keeps 15 characters of a thread's name.
         let label: String = format!("lun-{name}").chars().take(15).collect();
+        let events = Arc::clone(&parts.events);
         std::thread::Builder::new().name(label).spawn(move || {
-            match DeviceLoop::new(parts, inbox, Arc::clone(&counters)) {
+            let panic = match DeviceLoop::new(parts, inbox, Arc::clone(&counters)) {
                 Ok(device) => {
                     let _ = started.send(Ok(()));
-                    device.run();
+                    serve(device, &counters, &*events)
                 }
                 Err(error) => {
+                    counters.set_health(Health::Stopped);
                     let _ = started.send(Err(error));
+                    None
                 }
-            }
-            counters.set_health(Health::Stopped);
+            };
             let _ = end.send(());
+            if let Some(panic) = panic {
+                // For whoever joins the thread: StopError::Panicked.
+                resume_unwind(panic);
+            }
         })?
     };
     match start.recv() {
@@ -145,6 +154,34 @@ pub fn spawn(parts: DeviceParts) -> Result<DeviceHandle, StartError> {
         Err(_) => {
             let _ = thread.join();
             Err(StartError::Thread(std::io::Error::other("the device's thread failed while starting")))
+        }
+    }
+}
+
+/// Runs the loop to its end, tells of an end that nobody asked for, and returns a panic.
+///
+/// Initiators whose commands were in the ring wait until somebody hears of it, so a defect of the loop or of a native
+/// handler must not keep it from being told.
+fn serve(device: DeviceLoop, counters: &Counters, events: &dyn Fn(Event)) -> Option<Box<dyn Any + Send>> {
+    // Unwinding drops the loop, which awaits its operations; nothing of it is seen afterwards.
+    let ended = catch_unwind(AssertUnwindSafe(|| device.run()));
+    counters.set_health(Health::Stopped);
+    match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => {
+            events(Event::Ended(error.to_string()));
+            None
+        }
+        Err(panic) => {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("without a message");
+            let reason = format!("the device's thread panicked ({message}); this is a defect");
+            tracing::error!(reason, "device stopped");
+            events(Event::Ended(reason));
+            Some(panic)
         }
     }
 }

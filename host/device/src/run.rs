@@ -155,15 +155,16 @@ impl DeviceLoop {
         })
     }
 
-    /// Serves until told to stop or until the ring breaks.
-    pub(crate) fn run(mut self) {
+    /// Serves until told to stop or until the ring breaks, and returns when every operation has ended: whoever hears
+    /// of the end may give the buffers to others.
+    pub(crate) fn run(mut self) -> Result<(), RingError> {
         let ended = self.serve();
         self.abandon_all();
-        if let Err(error) = ended {
+        if let Err(error) = &ended {
             tracing::error!(device = self.name, %error, "device stopped");
-            (self.events)(Event::Ended(error.to_string()));
         }
         // Dropping the executor awaits every operation before the ring's memory goes.
+        ended
     }
 
     fn serve(&mut self) -> Result<(), RingError> {

@@ -70,6 +70,7 @@ pub struct Ended<'a> {
     pub status: u8,
     /// Sense data for CHECK CONDITION; may be followed by zeros. Otherwise without meaning.
     pub sense: &'a [u8],
-    /// What the command returned, never more than it asked for. With CHECK CONDITION usually nothing.
+    /// What the command returned, never more than it asked for. With CHECK CONDITION usually nothing; with any other
+    /// status but GOOD it has no meaning.
     pub data_in: &'a [u8],
 }

@@ -1,7 +1,11 @@
 //! A logical unit behind a TCM-User ring: this side plays the kernel.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lunbox_emulator::{CommandSpec, Kernel, QueueError};
 use lunbox_scsi::BlockSize;
@@ -19,6 +23,8 @@ pub struct RingLun {
     task_management: bool,
     /// The breakdown has been logged.
     reported: bool,
+    /// Nobody is at the other end any more; set by [`RingCloser`].
+    closed: Arc<AtomicBool>,
     name: String,
 }
 
@@ -36,13 +42,45 @@ impl RingLun {
     pub fn new(name: String, kernel: Kernel, block_size: BlockSize, limits: RingLimits) -> Self {
         let area = u64::from(kernel.free_blocks()) * u64::from(lunbox_emulator::BLOCK_BYTES);
         let max_data = limits.max_data.min(u32::try_from(area).unwrap_or(u32::MAX));
-        Self { kernel, block_size, max_data, task_management: limits.task_management, reported: false, name }
+        let task_management = limits.task_management;
+        let closed = Arc::default();
+        Self { kernel, block_size, max_data, task_management, reported: false, closed, name }
+    }
+
+    /// The means to tell this side that the device loop has ended: without it, commands in the ring would never be
+    /// answered.
+    ///
+    /// # Errors
+    /// The error of duplicating the doorbell's descriptor.
+    pub fn closer(&self) -> std::io::Result<RingCloser> {
+        let doorbell = File::from(self.kernel.doorbell().try_clone_to_owned()?);
+        Ok(RingCloser { closed: Arc::clone(&self.closed), doorbell })
     }
 
     /// The emulated kernel back, for whoever wants to check what was done to it.
     #[must_use]
     pub fn into_kernel(self) -> Kernel {
         self.kernel
+    }
+}
+
+/// Tells a [`RingLun`] that its device loop has ended.
+#[derive(Debug)]
+pub struct RingCloser {
+    closed: Arc<AtomicBool>,
+    /// Of the ring: whoever collects is woken.
+    doorbell: File,
+}
+
+impl RingCloser {
+    /// The commands in the ring end with CHECK CONDITION 2/08/00, and so do all new ones from now on, for good. From
+    /// any thread, as often as wanted; never blocks.
+    ///
+    /// To be called when nothing touches the ring's data any more: the commands are answered at once.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        // It fails only when nobody has collected 2^64 − 2 times; then the doorbell is readable anyway.
+        let _ = (&self.doorbell).write(&1u64.to_ne_bytes());
     }
 }
 
@@ -66,6 +104,9 @@ impl LogicalUnit for RingLun {
     }
 
     fn start(&mut self, token: u64, cdb: &[u8], data: Data<'_>) -> Result<CommandId, Refusal> {
+        if self.is_closed() {
+            return Err(Refusal::Broken);
+        }
         self.kernel.queue(&CommandSpec { cdb, data, token }).map_err(|error| self.refusal(error))
     }
 
@@ -82,8 +123,13 @@ impl LogicalUnit for RingLun {
             let lunbox_emulator::CompletionRef { token, status, sense, data_in, .. } = completion;
             ended(Ended { token, status, sense, data_in });
         };
+        // Looked at first: what the device loop completed before its end was collected below.
+        let closed = self.is_closed();
         self.kernel.collect_with(&mut deliver);
-        if self.kernel.is_broken() {
+        if closed {
+            self.kernel.reset_ring(lunbox_emulator::ResetMode::Check);
+            self.kernel.deliver_made(&mut deliver);
+        } else if self.kernel.is_broken() {
             // Nothing in the ring would ever end: do what an administrator does on a real kernel. The device loop
             // notices a reset and starts over.
             if !self.reported {
@@ -97,7 +143,7 @@ impl LogicalUnit for RingLun {
     }
 
     fn abort(&mut self, kind: TaskManagement, commands: &[CommandId]) -> Result<(), Refusal> {
-        if !self.task_management {
+        if !self.task_management || self.is_closed() {
             return Ok(());
         }
         match self.kernel.queue_tmr(kind, commands) {
@@ -108,6 +154,10 @@ impl LogicalUnit for RingLun {
 }
 
 impl RingLun {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     fn refusal(&self, error: QueueError) -> Refusal {
         match error {
             QueueError::Full => Refusal::Full,

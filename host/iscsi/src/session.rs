@@ -1,6 +1,6 @@
 //! What is known of one session: the numbering of its commands (RFC 7143 4.2.2.1), its tasks and unit attentions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::pdu::header::Bhs;
 use crate::pdu::request::TaskManagement;
@@ -157,8 +157,16 @@ pub(crate) struct Session {
     /// Immediate commands and functions that have not ended.
     pub(crate) immediate: u32,
     pub(crate) deferred: Vec<Deferred>,
+    /// Functions whose answers wait for commands to end.
+    pub(crate) functions: usize,
     /// One for each LUN.
     pub(crate) attention: Vec<Attention>,
+    /// Bytes of its writes that are counted against the memory for writes. While it is 0 none of them waits in line.
+    pub(crate) charged: u64,
+    /// Writes that wait for memory, first come, first served.
+    pub(crate) short_of_memory: VecDeque<Key>,
+    /// It is in the line of sessions that wait for memory.
+    pub(crate) in_line: bool,
 }
 
 impl Session {

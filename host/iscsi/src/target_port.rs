@@ -9,6 +9,7 @@
 mod answer;
 mod command;
 mod data_out;
+mod departures;
 mod ending;
 mod full_feature;
 mod login_phase;
@@ -26,7 +27,7 @@ use std::time::Instant;
 use crate::connection::{Connection, Life};
 use crate::login::LoginPolicy;
 use crate::lun::LogicalUnit;
-use crate::pdu::codes::{RejectReason, TaskManagementResult};
+use crate::pdu::codes::RejectReason;
 use crate::pdu::header::{Bhs, RESERVED_TAG};
 use crate::pdu::response::{Reject, SequenceNumbers};
 use crate::server::{LunConfig, ServerLimits};
@@ -34,9 +35,14 @@ use crate::session::Session;
 use crate::slab::{Key, Slab};
 use crate::status::Counters;
 use crate::task::{Incoming, Task};
+use crate::warning::Warning;
 
 /// Write buffers that are kept for the next commands, each as long as the longest write that it has held.
 const SPARE_BUFFERS: usize = 32;
+
+/// Frames of one connection that are handled in one round: an initiator that sends many small ones leaves the others
+/// their turn.
+const FRAMES_PER_ROUND: u32 = 256;
 
 /// A LUN and the commands that it had no room for.
 struct Unit {
@@ -51,16 +57,26 @@ struct Unit {
     begun: bool,
 }
 
-/// A task management function whose answer waits for commands to end.
-struct Function {
-    session: Key,
-    connection: Key,
-    tag: u32,
-    result: TaskManagementResult,
+/// Something that waits for commands to leave their LUNs.
+struct Pending {
     /// Commands that have not ended.
     remaining: usize,
-    /// TARGET COLD RESET: all connections are closed afterwards.
-    closes_all: bool,
+    then: Then,
+}
+
+/// What follows when they have.
+enum Then {
+    /// A task management function is answered.
+    Function {
+        session: Key,
+        connection: Key,
+        tag: u32,
+        /// TARGET COLD RESET: all connections are closed afterwards.
+        closes_all: bool,
+    },
+    /// A session or connection of this initiator has ended: its next login is answered, and the logout, if there
+    /// was one (connection and tag).
+    Departure { initiator: String, logout: Option<(Key, u32)> },
 }
 
 /// Everything that the protocol knows.
@@ -71,12 +87,16 @@ pub(crate) struct Target {
     connections: Slab<Connection>,
     sessions: Slab<Session>,
     tasks: Slab<Task>,
-    functions: Slab<Function>,
-    /// Writes that wait until others have given memory back.
+    pending: Slab<Pending>,
+    /// Commands that logins wait for have ended.
+    departed: bool,
+    /// Sessions with writes that wait until others have given memory back, each once.
     short_of_memory: VecDeque<Key>,
     /// Bytes of write data that were asked for.
     charged: u64,
     spare: Vec<Incoming>,
+    /// Connections with frames for the next round, each once.
+    postponed: VecDeque<Key>,
     /// Connections that have output or have ended, each once.
     touched: Vec<Key>,
     last_tsih: u16,
@@ -84,8 +104,10 @@ pub(crate) struct Target {
     /// No new commands: the server stops.
     stopping: bool,
     counters: Arc<Counters>,
+    intruders: Warning,
     /// When the current round began.
     now: Instant,
+    round: u64,
     /// For answers that this side makes.
     scratch: Vec<u8>,
 }
@@ -115,23 +137,45 @@ impl Target {
             connections: Slab::new(),
             sessions: Slab::new(),
             tasks: Slab::new(),
-            functions: Slab::new(),
+            pending: Slab::new(),
+            departed: false,
             short_of_memory: VecDeque::new(),
             charged: 0,
             spare: Vec::new(),
+            postponed: VecDeque::new(),
             touched: Vec::new(),
             last_tsih: 0,
             last_transfer_tag: 0,
             stopping: false,
             counters,
+            intruders: Warning::default(),
             now,
+            round: 0,
             scratch: Vec::new(),
         }
     }
 
-    /// Tells the time; to be called once in each round.
-    pub(crate) const fn set_now(&mut self, now: Instant) {
+    /// A round begins, at this time.
+    pub(crate) const fn begin_round(&mut self, now: Instant) {
         self.now = now;
+        self.round += 1;
+    }
+
+    /// Whether something is to be done in the next round, whatever happens until then.
+    pub(crate) fn has_postponed(&self) -> bool {
+        !self.postponed.is_empty()
+    }
+
+    /// Goes on with the frames that earlier rounds have left.
+    pub(crate) fn resume_postponed(&mut self) {
+        for _ in 0..self.postponed.len() {
+            let Some(key) = self.postponed.pop_front() else { return };
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.postponed = false;
+            // It is to be read from again, if nothing is left.
+            self.touch(key);
+            self.resume(key);
+        }
     }
 
     /// The doorbell of each LUN.
@@ -173,10 +217,12 @@ impl Target {
         connection.output.pending().len() <= self.limits.output_bytes
     }
 
-    /// Handles the frames that waited for room in the output, if there is room now.
+    /// Handles what waited for room in the output, if there is room now.
     pub(crate) fn resume(&mut self, key: Key) {
+        self.begin_reads(key);
+        let waits = |connection: &Connection| connection.backlog && !connection.postponed;
         let connection = self.connections.get(key);
-        if connection.is_some_and(|connection| connection.backlog && self.has_room(connection)) {
+        if connection.is_some_and(|connection| waits(connection) && self.has_room(connection)) {
             self.process(key);
         }
     }
@@ -193,7 +239,8 @@ impl Target {
         self.process(key);
     }
 
-    /// Handles the frames that have come, until there are none or too much output is waiting.
+    /// Handles the frames that have come, until there are none, too much output is waiting, or it is the turn of
+    /// others.
     pub(crate) fn process(&mut self, key: Key) {
         let Some(mut framer) = self.connections.get_mut(key).and_then(|connection| connection.framer.take())
         else {
@@ -213,6 +260,18 @@ impl Target {
                 backlog = true;
                 break;
             }
+            let (round, handled) = &mut connection.handled;
+            if std::mem::replace(round, self.round) != self.round {
+                *handled = 0;
+            }
+            if *handled >= FRAMES_PER_ROUND {
+                backlog = true;
+                if !std::mem::replace(&mut connection.postponed, true) {
+                    self.postponed.push_back(key);
+                }
+                break;
+            }
+            *handled += 1;
             match framer.next_frame() {
                 Ok(Some(frame)) => {
                     completed = true;
@@ -249,21 +308,17 @@ impl Target {
 
     /// What a connection has to send, and whether it is to be closed.
     pub(crate) fn output(&self, key: Key) -> Option<(&[u8], Life)> {
-        self.connections.get(key).map(|connection| (connection.output.pending(), connection.life))
+        self.connections.get(key).map(|connection| match (connection.clock.held_until, connection.life) {
+            // Nothing yet, so that it is not closed as one that has got all.
+            (Some(_), Life::Ending) => (&[][..], Life::Open),
+            (_, life) => (connection.output.pending(), life),
+        })
     }
 
     /// So many bytes of [`Self::output`] were sent.
     pub(crate) fn sent(&mut self, key: Key, bytes: usize) {
-        let now = self.now;
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.output.sent(bytes);
-            connection.clock.stalled_since = if connection.output.pending().is_empty() {
-                None
-            } else if bytes > 0 {
-                Some(now)
-            } else {
-                connection.clock.stalled_since.or(Some(now))
-            };
+            connection.sent(bytes, self.now, &self.limits);
         }
     }
 
@@ -286,6 +341,7 @@ impl Target {
             unit.lun = Some(lun);
         }
         self.retry_waiting(number);
+        self.admit_waiting();
     }
 
     /// A connection has something for the server to do.
@@ -343,12 +399,18 @@ impl Target {
         self.spare.pop().unwrap_or_default()
     }
 
-    /// Gives back what a task held for its data.
-    fn release_incoming(&mut self, mut incoming: Incoming) {
+    /// Gives back what a task of this session held for its data.
+    fn release_incoming(&mut self, session: Key, mut incoming: Incoming) {
         self.charged -= incoming.charged;
+        if let Some(session) = self.sessions.get_mut(session).filter(|_| incoming.charged > 0) {
+            session.charged -= incoming.charged;
+        }
         incoming.clear();
         if incoming.buffer.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
             self.spare.push(incoming);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

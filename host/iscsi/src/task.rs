@@ -30,6 +30,8 @@ pub(crate) enum Stage {
     Early,
     /// Data is on its way.
     Collecting,
+    /// It returns data, and its connection has to send other data first.
+    Throttled,
     /// Its data is there; the LUN has no room.
     Waiting,
     /// The LUN has it.
@@ -64,6 +66,10 @@ pub(crate) struct Incoming {
     pub(crate) spoiled: Option<Sense>,
     /// Bytes that are counted against the memory for writes.
     pub(crate) charged: u64,
+    /// It waits in its session's line for memory.
+    pub(crate) in_line: bool,
+    /// When it was last asked for data.
+    pub(crate) asked: Option<Instant>,
 }
 
 impl Incoming {
@@ -96,6 +102,7 @@ impl Incoming {
         self.bursts.clear();
         (self.wanted, self.requested) = (0, 0);
         (self.spoiled, self.charged) = (None, 0);
+        (self.in_line, self.asked) = (false, None);
     }
 }
 
@@ -122,10 +129,12 @@ pub(crate) struct Task {
     pub(crate) stage: Stage,
     /// Nobody waits for its answer.
     pub(crate) aborted: bool,
-    /// Task management functions that are answered when it has ended.
+    /// What waits until it has ended: functions, logouts, logins.
     pub(crate) waiters: Vec<Key>,
     pub(crate) began: Instant,
     pub(crate) incoming: Incoming,
+    /// Bytes of the connection's output that are kept free for what it returns.
+    pub(crate) reserved: u32,
     /// R2Ts that were sent: the next one's R2TSN.
     pub(crate) r2ts: u32,
 }

@@ -11,6 +11,7 @@ use lunbox_iscsi::{RingLimits, RingLun};
 use lunbox_memory::Mapping;
 use lunbox_scsi::{BlockSize, Sense};
 use lunbox_tcmu::{Doorbell, Next, Outstanding, Request, Response, Ring, TmrFunction};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// `cmd_tail` in the mailbox (include/uapi/linux/target_core_user.h).
 const CMD_TAIL: u64 = 64;
@@ -51,6 +52,12 @@ fn collect(lun: &mut RingLun) -> Vec<End> {
         });
     });
     ends
+}
+
+/// Whether the LUN's doorbell is readable now.
+fn rung(lun: &RingLun) -> bool {
+    let mut fds = [PollFd::new(lun.doorbell(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
 }
 
 #[test]
@@ -167,4 +174,32 @@ fn a_ring_that_the_device_loop_broke_answers_everything_and_works_again() {
     let command = take(&mut ring, &mut request);
     ring.complete(command, &Response::default()).unwrap();
     assert_eq!(collect(&mut lun)[0].token, 3);
+}
+
+#[test]
+fn a_closed_ring_answers_everything_and_takes_no_more() {
+    let (mut lun, mut ring) = pair(Options::default());
+    let closer = lun.closer().unwrap();
+    let id = lun.start(1, &[0; 6], Data::None).unwrap();
+    lun.start(2, &[0x2a; 10], Data::Out(&[7; 512])).unwrap();
+    let mut request = Request::default();
+    let commands = [take(&mut ring, &mut request), take(&mut ring, &mut request)];
+    // The last thing that the device loop did.
+    let [first, second] = commands;
+    ring.complete(first, &Response::default()).unwrap();
+    second.abandon();
+    drop(ring);
+
+    assert!(!rung(&lun));
+    closer.close();
+    closer.close();
+    assert!(rung(&lun), "whoever collects is woken");
+    assert_eq!(lun.start(3, &[0; 6], Data::None), Err(Refusal::Broken));
+    assert_eq!(lun.abort(TaskManagement::AbortTask, &[id]), Ok(()));
+    let ends = collect(&mut lun);
+    assert_eq!((ends.len(), ends[0].token, ends[0].status), (2, 1, 0), "what was completed stays completed");
+    assert_eq!((ends[1].token, ends[1].status, ends[1].sense[2], ends[1].sense[12]), (2, 2, 2, 0x08));
+    assert_eq!(collect(&mut lun), []);
+    assert_eq!(lun.start(4, &[0; 6], Data::None), Err(Refusal::Broken));
+    lun.into_kernel().check().unwrap();
 }

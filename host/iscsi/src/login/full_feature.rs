@@ -100,9 +100,12 @@ pub fn answer(text: &[u8], context: &FullFeature<'_>) -> Result<TextAnswer, Malf
 /// no record; a question that the type of session does not allow is answered with `SendTargets=Reject`.
 pub fn send_targets(which: SendTargets<'_>, context: &FullFeature<'_>, out: &mut TextWriter) {
     let own = context.target.and_then(|index| context.targets.get(index));
+    // An IPv4 initiator knows nothing of the mapped address that a socket for both has, and the number of an interface
+    // (RFC 4007) means something on this machine only.
+    let portal = SocketAddr::new(context.portal.ip().to_canonical(), context.portal.port());
     let mut record = |target: &TargetRecord| {
         out.push("TargetName", &target.name);
-        out.push("TargetAddress", format_args!("{},{}", context.portal, context.portal_group_tag));
+        out.push("TargetAddress", format_args!("{portal},{}", context.portal_group_tag));
     };
     match (which, context.session_type) {
         (SendTargets::All, SessionType::Discovery) => context.targets.iter().for_each(record),

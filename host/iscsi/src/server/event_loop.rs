@@ -92,10 +92,11 @@ impl EventLoop {
                 }
             };
             self.now = Instant::now();
-            self.target.set_now(self.now);
+            self.target.begin_round(self.now);
             for event in &events[..count] {
                 self.dispatch(event);
             }
+            self.target.resume_postponed();
             self.target.flush_signals();
             for at in 0..self.rung.len() {
                 self.target.collect(self.rung[at]);
@@ -119,6 +120,9 @@ impl EventLoop {
     }
 
     fn timeout(&self) -> EpollTimeout {
+        if self.target.has_postponed() {
+            return EpollTimeout::ZERO;
+        }
         let resume = self.acceptor.as_ref().and_then(|acceptor| acceptor.paused_until);
         let moments = [self.next_tick, resume, self.stop_by];
         let Some(next) = moments.into_iter().flatten().min() else { return EpollTimeout::NONE };
@@ -175,21 +179,28 @@ impl EventLoop {
 
     fn accept(&mut self) {
         let Some(acceptor) = &mut self.acceptor else { return };
-        let room = self.limits.connections.saturating_sub(self.target.connection_count());
         let (target, sockets, epoll) = (&mut self.target, &mut self.sockets, &self.epoll);
-        acceptor.accept(self.now, room, |stream, peer, local| {
+        let limit = self.limits.connections;
+        acceptor.accept(self.now, |stream, peer, local| {
+            if target.connection_count() >= limit {
+                // Whoever can not log in must not keep those out who can.
+                let Some(oldest) = target.oldest_login() else { return false };
+                target.lose(oldest, &"there are as many connections as may be, and a new one came");
+                drop(close(target, sockets, oldest));
+            }
             let key = target.open(peer, local);
             let interest = EpollFlags::EPOLLIN;
             if let Err(error) = epoll.add(stream.as_fd(), event(interest, kind::CONNECTION, key.index())) {
                 tracing::warn!(%peer, %error, "connection could not be watched");
                 target.remove(key);
-                return;
+                return true;
             }
             let index = usize::try_from(key.index()).unwrap_or(usize::MAX);
             if sockets.len() <= index {
                 sockets.resize_with(index + 1, || None);
             }
             sockets[index] = Some(Socket { key, stream, interest });
+            true
         });
         // New deadlines.
         self.next_tick = Some(self.now);
@@ -218,7 +229,7 @@ impl EventLoop {
             acceptor.paused_until = None;
             let added = self.epoll.add(&acceptor.listener, event(EpollFlags::EPOLLIN, kind::LISTENER, 0));
             if let Err(error) = added {
-                tracing::error!(%error, "no connections can be taken any more");
+                acceptor.pause(self.now, &error);
             }
         }
         if self.next_tick.is_some_and(|next| next <= self.now) {
@@ -244,7 +255,8 @@ impl EventLoop {
         };
         let Some((pending, life)) = self.target.output(key) else { return };
         if life == Life::Dead {
-            return self.close(index, key, false);
+            drop(close(&mut self.target, &mut self.sockets, key));
+            return;
         }
         if !pending.is_empty() {
             match socket.write(pending) {
@@ -252,14 +264,18 @@ impl EventLoop {
                 Moved::Nothing | Moved::End => self.target.sent(key, 0),
                 Moved::Failed(error) => {
                     self.target.lose(key, &error);
-                    return self.close(index, key, false);
+                    drop(close(&mut self.target, &mut self.sockets, key));
+                    return;
                 }
             }
         }
         let Some((pending, _)) = self.target.output(key) else { return };
         let all_sent = pending.is_empty();
         if all_sent && life == Life::Ending {
-            return self.close(index, key, true);
+            if let Some(socket) = close(&mut self.target, &mut self.sockets, key) {
+                socket.close_gently();
+            }
+            return;
         }
         self.target.resume(key);
         let mut interest = EpollFlags::empty();
@@ -273,13 +289,14 @@ impl EventLoop {
             }
         }
     }
-
-    fn close(&mut self, index: usize, key: Key, gently: bool) {
-        self.target.remove(key);
-        if let Some(socket) = self.sockets.get_mut(index).and_then(Option::take)
-            && gently
-        {
-            socket.close_gently();
-        }
-    }
 }
+
+/// Forgets a connection and returns its socket, which is closed when it is dropped.
+fn close(target: &mut Target, sockets: &mut [Option<Socket>], key: Key) -> Option<Socket> {
+    target.remove(key);
+    let index = usize::try_from(key.index()).unwrap_or(usize::MAX);
+    sockets.get_mut(index).and_then(Option::take)
+}
+
+#[cfg(test)]
+mod tests;

@@ -40,39 +40,47 @@ pub struct ServerOptions {
 
 /// Bounds on what clients can make the server do or keep.
 ///
-/// Memory: a connection holds at most one receive buffer (the longest PDU and 256 KiB), `output_bytes` and what
-/// the running commands of its session still return. Data of writes is bounded by `write_memory` for all
-/// sessions together, plus for each session what initiators may send without being asked: 128 commands with the
-/// FirstBurstLength of 256 KiB.
+/// Memory: a connection holds at most one receive buffer (the longest PDU and 256 KiB), `output_bytes` and the data
+/// of one more command (twice as much while the buffer grows). Data of writes is bounded by `write_memory` for all
+/// sessions together, plus for each session one write, to which it has a right whatever the others do, and what
+/// initiators may send without being asked: 128 commands with the FirstBurstLength of 256 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Open connections; one more is closed at once.
+    /// Open connections. One more takes the place of the one that has tried to log in for longest; if all are logged
+    /// in, it is closed at once.
     pub connections: usize,
-    /// Time from connecting to the end of login.
+    /// Time from connecting to the end of login, and from a logout to its answer. Both may have to wait for commands
+    /// of sessions or connections of the same initiator that have gone.
     pub login_timeout: Duration,
-    /// Time from the first to the last byte of a PDU.
+    /// How long the answer to a failed authentication is held back, so that secrets can not be guessed quickly; not
+    /// zero.
+    pub refusal_delay: Duration,
+    /// Time from the first to the last byte of a PDU, and from asking for data of writes until some comes.
     pub pdu_timeout: Duration,
     /// Silence after which the target pings the initiator.
     pub ping_after: Duration,
     /// Silence after a ping after which the connection is lost.
     pub ping_timeout: Duration,
-    /// Unsent output, in bytes, above which nothing more is read from a connection.
+    /// Unsent output, in bytes, above which nothing more is read from a connection. With what the commands that run
+    /// may still return: above which no command that returns data is begun.
     pub output_bytes: usize,
-    /// Time without any progress of unsent output after which a connection is lost.
+    /// Time in which 64 KiB of unsent output, or all of it, must have been taken; otherwise the connection is lost.
     pub output_timeout: Duration,
-    /// Data of writes that the target asks for at a time, in bytes; writes beyond it wait for their R2T.
+    /// Data of writes that the target asks for at a time, in bytes; writes beyond it wait for their R2T, and sessions
+    /// take turns.
     pub write_memory: u64,
     /// How long an initiator that was asked to log out may take, when the server stops.
     pub logout_grace: Duration,
 }
 
 impl Default for ServerLimits {
-    /// 64 connections; 15 s for login, 30 s for a PDU; ping after 15 s, lost after 10 s more; 4 MiB of output, lost
+    /// 64 connections; 15 s for login, 1 s for a wrong secret, 30 s for a PDU; ping after 15 s, lost after 10 s more; 4 MiB of output, lost
     /// after 60 s; 256 MiB of data; 1 s to log out.
     fn default() -> Self {
         Self {
             connections: 64,
             login_timeout: Duration::from_secs(15),
+            refusal_delay: Duration::from_secs(1),
             pdu_timeout: Duration::from_secs(30),
             ping_after: Duration::from_secs(15),
             ping_timeout: Duration::from_secs(10),

@@ -13,6 +13,9 @@ pub(crate) enum Attention {
     None,
     /// Another session cleared this one's commands: 6/2F/00.
     Cleared,
+    /// A session of the same initiator port took the place of the one that had its commands: 6/29/07, I_T NEXUS
+    /// LOSS OCCURRED.
+    NexusLost,
     /// LOGICAL UNIT RESET: 6/29/03, BUS DEVICE RESET FUNCTION OCCURRED.
     LunReset,
     /// TARGET WARM or COLD RESET: 6/29/02, SCSI BUS RESET OCCURRED.
@@ -39,6 +42,7 @@ impl Attention {
         let code = match std::mem::take(self) {
             Self::None => return None,
             Self::Cleared => (0x2f, 0x00),
+            Self::NexusLost => (0x29, 0x07),
             Self::LunReset => (0x29, 0x03),
             Self::TargetReset => (0x29, 0x02),
         };

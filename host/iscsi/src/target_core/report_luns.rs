@@ -20,7 +20,8 @@ pub(crate) const WELL_KNOWN_LUN: [u8; 8] = [0xc1, 0x01, 0, 0, 0, 0, 0, 0];
 /// Appends the parameter data for `count` LUNs, numbered from 0, cut to the allocation length.
 ///
 /// # Errors
-/// 5/24/00 for a CDB that is too short, an allocation length below 16 or a SELECT REPORT that is not supported.
+/// 5/24/00 for a CDB that is too short or a SELECT REPORT that is not supported. Unlike in SPC-3, an allocation length
+/// below 16 is no error (SPC-4 6.33 and 4.2.5.6).
 pub(crate) fn report(cdb: &[u8], count: u16, into: &mut Vec<u8>) -> Result<(), Sense> {
     let (Some(&selection), Some(&[a, b, c, d])) =
         (cdb.get(2), cdb.get(6..10).and_then(|at| at.first_chunk()))
@@ -28,9 +29,6 @@ pub(crate) fn report(cdb: &[u8], count: u16, into: &mut Vec<u8>) -> Result<(), S
         return Err(Sense::INVALID_FIELD_IN_CDB);
     };
     let allocation = u32::from_be_bytes([a, b, c, d]);
-    if allocation < 16 {
-        return Err(Sense::INVALID_FIELD_IN_CDB);
-    }
     let (ordinary, well_known) = match selection {
         select::ORDINARY => (count, false),
         select::WELL_KNOWN => (0, true),
@@ -82,6 +80,13 @@ mod tests {
     }
 
     #[test]
+    fn short_allocation_lengths_cut_the_answer() {
+        assert_eq!(asked(0, 15, 3), [0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(asked(0, 4, 3), [0, 0, 0, 24]);
+        assert_eq!(asked(0, 0, 3), []);
+    }
+
+    #[test]
     fn numbers_above_255_are_flat() {
         let data = asked(0, 1 << 20, 258);
         assert_eq!(data[8 + 257 * 8..], [0x41, 0x01, 0, 0, 0, 0, 0, 0]);
@@ -89,7 +94,7 @@ mod tests {
 
     #[test]
     fn refuses_what_the_standard_refuses() {
-        for (selection, allocation) in [(0, 15), (3, 64), (0x10, 64)] {
+        for (selection, allocation) in [(3, 64), (0x10, 64)] {
             let refused = report(&cdb(selection, allocation), 1, &mut Vec::new());
             assert_eq!(refused, Err(Sense::INVALID_FIELD_IN_CDB), "{selection} {allocation}");
         }

@@ -11,7 +11,7 @@ use crate::status::Moved;
 use crate::target_core::sense;
 use crate::target_core::status;
 use crate::target_core::transfer::{Transfer, residual};
-use crate::task::{Doer, Task};
+use crate::task::{Doer, Stage, Task};
 
 /// What an initiator is told about its command.
 struct Answer<'a> {
@@ -31,9 +31,12 @@ impl Target {
             return;
         };
         unit.running = unit.running.saturating_sub(1);
+        // With any other status nothing was moved, however long the buffer.
+        let moves = matches!(ended.status, status::GOOD | status::CHECK_CONDITION);
+        let data = if moves { ended.data_in } else { &[] };
         if let Some(counters) = self.counters.luns.get(number) {
             let moved = match task.plan {
-                Ok(Transfer::In(_)) => Moved::In(ended.data_in.len() as u64),
+                Ok(Transfer::In(_)) => Moved::In(data.len() as u64),
                 Ok(Transfer::Out(bytes)) => Moved::Out(u64::from(bytes)),
                 Ok(Transfer::None) | Err(_) => Moved::Nothing,
             };
@@ -50,16 +53,17 @@ impl Target {
         let moved = match task.plan {
             Ok(Transfer::Out(bytes)) => u64::from(bytes),
             _ if !task.takes_data => 0,
-            _ => ended.data_in.len() as u64,
+            _ => data.len() as u64,
         };
         let residual = residual(task.expected, moved);
-        self.send_answer(&task, &Answer { status: ended.status, sense, data: ended.data_in, residual });
+        self.send_answer(&task, &Answer { status: ended.status, sense, data, residual });
     }
 
     /// GOOD with data that this side made.
     pub(super) fn answer_data(&mut self, key: Key, data: &[u8]) {
         if let Some(task) = self.remove_task(key) {
-            let residual = residual(task.expected, data.len() as u64);
+            let moved = if task.takes_data { data.len() as u64 } else { 0 };
+            let residual = residual(task.expected, moved);
             self.send_answer(&task, &Answer { status: status::GOOD, sense: &[], data, residual });
         }
     }
@@ -94,14 +98,30 @@ impl Target {
                 session.immediate = session.immediate.saturating_sub(1);
             }
         }
+        if (task.reserved > 0 || task.stage == Stage::Throttled)
+            && let Some(connection) = self.connections.get_mut(task.connection)
+        {
+            connection.reading -= u64::from(task.reserved);
+            if !connection.reads.is_empty() {
+                if task.stage == Stage::Throttled {
+                    connection.reads.retain(|&other| other != key);
+                }
+                // The next ones begin when the connection has been looked after.
+                self.touch(task.connection);
+            }
+        }
         let incoming = std::mem::take(&mut task.incoming);
-        let charged = incoming.charged > 0;
-        self.release_incoming(incoming);
-        if charged {
-            self.resume_short_of_memory();
+        let (charged, in_line) = (incoming.charged > 0, incoming.in_line);
+        self.release_incoming(task.session, incoming);
+        if in_line {
+            self.leave_line(task.session, key);
+        }
+        if charged || in_line {
+            // Another may be first in line now, which needs less.
+            self.resume_short_of_memory(task.session);
         }
         for function in std::mem::take(&mut task.waiters) {
-            self.function_waits_for_one_less(function);
+            self.one_less_pending(function);
         }
         Some(task)
     }

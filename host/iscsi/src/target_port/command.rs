@@ -19,6 +19,9 @@ use crate::task::{Burst, Doer, Incoming, Stage, Task};
 /// The number of the well known logical unit REPORT LUNS (SAM-5 4.7.5).
 const REPORT_LUNS_UNIT: u8 = 0x01;
 
+/// Places in line that are not worth tidying up.
+const FEW: usize = 64;
+
 impl Target {
     /// A SCSI Command PDU. `turn` is never [`Turn::Never`], and the numbering has advanced over it if it is
     /// [`Turn::Now`]. `intact` says that the data digest was right.
@@ -83,6 +86,7 @@ impl Target {
             waiters: Vec::new(),
             began: self.now,
             incoming,
+            reserved: 0,
             r2ts: 0,
         };
         let key = self.tasks.insert(task);
@@ -190,7 +194,8 @@ impl Target {
             return;
         }
         match plan {
-            Transfer::None | Transfer::In(_) => self.start(key, &[]),
+            Transfer::None => self.start(key, &[]),
+            Transfer::In(length) => self.begin_read(key, length),
             Transfer::Out(_) => {
                 let Some(task) = self.tasks.get_mut(key) else { return };
                 let all_here = task.incoming.buffer.is_empty() && task.incoming.is_complete();
@@ -200,6 +205,7 @@ impl Target {
                     self.start(key, &data[..data.len().min(wanted)]);
                 } else {
                     task.incoming.store(0, data);
+                    task.incoming.asked = Some(self.now);
                     self.go_on_collecting(key);
                 }
             }
@@ -216,6 +222,35 @@ impl Target {
             return self.answer_status(key, status::CHECK_CONDITION, Some(sense));
         }
         self.start(key, &[]);
+    }
+
+    /// Begins a command that returns data, or lets it wait until what its connection has to send leaves room.
+    fn begin_read(&mut self, key: Key, length: u32) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(task.connection) else { return };
+        if task.stage != Stage::Throttled && !connection.reads.is_empty()
+            || !connection.has_room_for_reads(&self.limits)
+        {
+            task.stage = Stage::Throttled;
+            connection.reads.push_back(key);
+            return;
+        }
+        task.stage = Stage::Collecting;
+        task.reserved = length;
+        connection.reading += u64::from(length);
+        self.start(key, &[]);
+    }
+
+    /// Begins the commands for whose data there is room now.
+    pub(super) fn begin_reads(&mut self, connection_key: Key) {
+        while let Some(connection) = self.connections.get_mut(connection_key)
+            && connection.has_room_for_reads(&self.limits)
+            && let Some(key) = connection.reads.pop_front()
+        {
+            if let Some(Ok(Transfer::In(length))) = self.tasks.get(key).map(|task| task.plan) {
+                self.begin_read(key, length);
+            }
+        }
     }
 
     /// Answers what never reaches a LUN. Says whether it did.
@@ -283,6 +318,10 @@ impl Target {
                 } else {
                     task.stage = Stage::Waiting;
                     unit.waiting.push_back(key);
+                    if unit.waiting.len() > 2 * self.tasks.len() + FEW {
+                        // Commands that were aborted while they waited: they are not looked for one by one.
+                        unit.waiting.retain(|&key| self.tasks.get(key).is_some());
+                    }
                 }
                 return;
             }
@@ -313,11 +352,12 @@ impl Target {
         if let Some(task) = self.tasks.get_mut(key)
             && (task.incoming.charged > 0 || task.incoming.buffer.capacity() > 0)
         {
+            let session = task.session;
             let incoming = std::mem::take(&mut task.incoming);
             let charged = incoming.charged > 0;
-            self.release_incoming(incoming);
+            self.release_incoming(session, incoming);
             if charged {
-                self.resume_short_of_memory();
+                self.resume_short_of_memory(session);
             }
         }
     }

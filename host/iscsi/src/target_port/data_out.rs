@@ -13,6 +13,7 @@ use crate::target_core::sense::{
     UNEXPECTED_UNSOLICITED,
 };
 use crate::target_core::status;
+use crate::target_core::transfer::Transfer;
 use crate::task::{Burst, MAX_BURSTS, Stage};
 
 impl Target {
@@ -54,6 +55,7 @@ impl Target {
             incoming.bursts.push(Burst { tag: Some(tag), next: offset, end: offset + length, data_sn: 0 });
             incoming.requested += length;
             task.r2ts += 1;
+            incoming.asked = Some(self.now);
             r2t.encode(connection.digests, connection.output.tail());
         }
         self.touch(connection_key);
@@ -62,33 +64,76 @@ impl Target {
     /// Counts a write against the memory for writes, or lets it wait in line.
     fn may_ask(&mut self, key: Key) -> bool {
         let Some(task) = self.tasks.get_mut(key) else { return false };
-        let wanted = u64::from(task.incoming.wanted);
         if task.incoming.charged > 0 || task.incoming.requested >= task.incoming.wanted {
             return true;
         }
-        // One that is larger than all of the memory still gets its turn, alone.
-        if self.charged > 0 && self.charged + wanted > self.limits.write_memory {
-            if !self.short_of_memory.contains(&key) {
-                self.short_of_memory.push_back(key);
-            }
-            return false;
+        let session_key = task.session;
+        let Some(session) = self.sessions.get_mut(session_key) else { return false };
+        // Nobody overtakes those in line. But each session has the right to one write at a time, so that no other
+        // can keep it waiting, and so that a write larger than all of the memory gets its turn.
+        let fits = self.short_of_memory.is_empty()
+            && self.charged + u64::from(task.incoming.wanted) <= self.limits.write_memory;
+        if session.charged == 0 || fits {
+            self.charge(key);
+            return true;
         }
-        self.charged += wanted;
-        task.incoming.charged = wanted;
-        true
+        if !std::mem::replace(&mut task.incoming.in_line, true) {
+            session.short_of_memory.push_back(key);
+            if !std::mem::replace(&mut session.in_line, true) {
+                self.short_of_memory.push_back(session_key);
+            }
+        }
+        false
     }
 
-    /// Writes have given memory back.
-    pub(super) fn resume_short_of_memory(&mut self) {
-        while let Some(key) = self.short_of_memory.pop_front() {
-            let Some(task) = self.tasks.get(key).filter(|task| task.stage == Stage::Collecting) else {
+    /// Counts a write against the memory for writes.
+    fn charge(&mut self, key: Key) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let wanted = u64::from(task.incoming.wanted);
+        task.incoming.charged = wanted;
+        task.incoming.in_line = false;
+        self.charged += wanted;
+        if let Some(session) = self.sessions.get_mut(task.session) {
+            session.charged += wanted;
+        }
+    }
+
+    /// Writes of a session have given memory back, or need none any more. Sessions take turns: the one that got
+    /// memory goes to the end of the line.
+    pub(super) fn resume_short_of_memory(&mut self, session: Key) {
+        if let Some(session) = self.sessions.get_mut(session).filter(|session| session.charged == 0)
+            && let Some(key) = session.short_of_memory.pop_front()
+        {
+            self.charge(key);
+            self.request_data(key);
+        }
+        while let Some(&session_key) = self.short_of_memory.front() {
+            let session = self.sessions.get_mut(session_key);
+            let first = session.and_then(|session| {
+                session.in_line = !session.short_of_memory.is_empty();
+                session.short_of_memory.front().copied()
+            });
+            let Some(first) = first else {
+                self.short_of_memory.pop_front();
                 continue;
             };
-            if self.charged > 0 && self.charged + u64::from(task.incoming.wanted) > self.limits.write_memory {
-                self.short_of_memory.push_front(key);
+            let wanted = self.tasks.get(first).map_or(0, |task| u64::from(task.incoming.wanted));
+            if self.charged + wanted > self.limits.write_memory {
                 return;
             }
-            self.request_data(key);
+            self.short_of_memory.rotate_left(1);
+            if let Some(session) = self.sessions.get_mut(session_key) {
+                session.short_of_memory.pop_front();
+            }
+            self.charge(first);
+            self.request_data(first);
+        }
+    }
+
+    /// A write that waits in line for memory has ended.
+    pub(super) fn leave_line(&mut self, session: Key, key: Key) {
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.short_of_memory.retain(|&other| other != key);
         }
     }
 
@@ -103,8 +148,16 @@ impl Target {
             // Allegiance: all PDUs of a command take one connection (RFC 7143 4.2.2).
             return self.reject(connection, RejectReason::ProtocolError, bhs);
         }
-        if !matches!(task.stage, Stage::Early | Stage::Collecting) || task.plan.is_err() {
+        let wanted = matches!(task.plan, Ok(Transfer::Out(_)));
+        if !wanted && !task.takes_data && pdu.target_transfer_tag.is_none() {
+            // A write that moves nothing. The initiator could not know, and the command may have ended by now.
+            return;
+        }
+        if !wanted || !matches!(task.stage, Stage::Early | Stage::Collecting) {
             return self.reject(connection, RejectReason::ProtocolError, bhs);
+        }
+        if let Some(connection) = self.connections.get_mut(connection) {
+            connection.clock.data = self.now;
         }
         // The length counts even where the digest says that the bytes do not.
         let length = bhs.data_segment_length();
@@ -142,6 +195,10 @@ fn advance(bursts: &mut Vec<Burst>, pdu: &DataOut<'_>, length: u32) -> Result<()
     }
     if length > burst.end - burst.next {
         return Err(TOO_MUCH_DATA);
+    }
+    if length == 0 && !pdu.is_final {
+        // Nothing would ever end such a sequence.
+        return Err(DATA_PHASE_ERROR);
     }
     burst.next += length;
     burst.data_sn += 1;
@@ -203,6 +260,7 @@ mod tests {
             (pdu(Some(5), 0, 4096, true), 4095, INCORRECT_AMOUNT),
             (pdu(Some(5), 0, 4096, false), 4096, DATA_PHASE_ERROR),
             (pdu(None, 0, 0, true), 512, INCORRECT_AMOUNT),
+            (pdu(Some(5), 0, 4096, false), 0, DATA_PHASE_ERROR),
         ];
         for (pdu, length, sense) in cases {
             assert_eq!(advance(&mut bursts(), &pdu, length), Err(sense), "{pdu:?}");

@@ -4,7 +4,6 @@ use std::fmt::Display;
 
 use super::Target;
 use crate::connection::{Life, Phase};
-use crate::lun::TaskManagement as Kind;
 use crate::pdu::codes::AsyncEvent;
 use crate::pdu::header::Lun;
 use crate::pdu::response::AsyncMessage;
@@ -24,7 +23,7 @@ impl Target {
         let session = connection.session;
         if !was_open {
             tracing::debug!(%peer, %why, "connection cut");
-        } else if matches!(connection.phase, Phase::Login(_)) {
+        } else if matches!(connection.phase, Phase::Login(_) | Phase::Admitted(_)) {
             self.counters.logins_failed.add(1);
             tracing::info!(%peer, %why, "connection closed during login");
         } else if session.is_some() {
@@ -50,22 +49,26 @@ impl Target {
 
     /// Forgets a connection that is closed.
     pub(crate) fn remove(&mut self, key: Key) {
-        if let Some(connection) = self.connections.remove(key)
-            && let Some(session_key) = connection.session
-            && let Some(session) = self.sessions.get_mut(session_key)
-        {
-            session.connections.retain(|&other| other != key);
+        if let Some(connection) = self.connections.remove(key) {
+            if let Some(session) = connection.session.and_then(|session| self.sessions.get_mut(session)) {
+                session.connections.retain(|&other| other != key);
+            }
+            if let Phase::Admitted(admission) = &connection.phase {
+                self.forget_admission(admission);
+            }
         }
         self.counters.connections.set(self.connections.len() as u64);
     }
 
-    /// Ends a session: its commands are aborted, its connections closed in the given way.
-    pub(super) fn end_session(&mut self, key: Key, life: Life) {
-        let victims: Vec<Key> =
-            self.tasks.iter().filter(|(_, task)| task.session == key).map(|(key, _)| key).collect();
+    /// Ends a session: its commands are aborted, its connections closed in the given way. Returns what waits for
+    /// the commands that LUNs have.
+    pub(super) fn end_session(&mut self, key: Key, life: Life) -> Option<Key> {
         // Out of the list first: what ends now has nobody to answer to.
-        let Some(session) = self.sessions.remove(key) else { return };
-        self.end_tasks(&victims, None, Kind::AbortTaskSet);
+        let session = self.sessions.remove(key)?;
+        self.forget_functions(key);
+        self.short_of_memory.retain(|&other| other != key);
+        let victims: Vec<Key> = session.tasks.values().copied().collect();
+        let departure = self.depart(&session.initiator, &victims);
         for connection_key in session.connections {
             if let Some(connection) = self.connections.get_mut(connection_key) {
                 connection.session = None;
@@ -77,35 +80,31 @@ impl Target {
         }
         self.counters.sessions.set(self.sessions.len() as u64);
         tracing::info!(initiator = session.initiator, tsih = session.tsih, "session ended");
+        departure
     }
 
-    /// Ends one connection of a session; with the last one goes the session.
-    pub(super) fn end_connection(&mut self, key: Key, life: Life) {
-        if let Some(session) = self.detach(key, life)
-            && self.sessions.get(session).is_some_and(|session| session.connections.is_empty())
-        {
-            self.end_session(session, life);
+    /// Ends one connection of a session; with the last one goes the session. Returns as [`Self::end_session`].
+    pub(super) fn end_connection(&mut self, key: Key, life: Life) -> Option<Key> {
+        let session_key = self.connections.get(key)?.session?;
+        match self.sessions.get(session_key)?.connections.as_slice() {
+            &[last] if last == key => self.end_session(session_key, life),
+            _ => self.detach(key, life),
         }
     }
 
-    /// Ends a connection whose successor joins the session next.
-    pub(super) fn replace_connection(&mut self, key: Key) {
-        self.detach(key, Life::Dead);
-    }
-
-    /// Ends a connection without its session; commands that came over it are aborted.
-    fn detach(&mut self, key: Key, life: Life) -> Option<Key> {
-        let victims: Vec<Key> =
-            self.tasks.iter().filter(|(_, task)| task.connection == key).map(|(key, _)| key).collect();
-        self.end_tasks(&victims, None, Kind::AbortTaskSet);
+    /// Ends a connection without its session: it has others, or a successor comes. Commands that came over it are
+    /// aborted. Returns as [`Self::end_session`].
+    pub(super) fn detach(&mut self, key: Key, life: Life) -> Option<Key> {
         let connection = self.connections.get_mut(key)?;
-        let session_key = connection.session.take();
         connection.life = life;
+        let session_key = connection.session.take()?;
         self.touch(key);
-        if let Some(session) = session_key.and_then(|session| self.sessions.get_mut(session)) {
-            session.connections.retain(|&other| other != key);
-        }
-        session_key
+        let session = self.sessions.get_mut(session_key)?;
+        session.connections.retain(|&other| other != key);
+        let initiator = session.initiator.clone();
+        let came_over_it = |task: &Key| self.tasks.get(*task).is_some_and(|task| task.connection == key);
+        let victims: Vec<Key> = session.tasks.values().copied().filter(came_over_it).collect();
+        self.depart(&initiator, &victims)
     }
 
     /// The server stops: who is logging in is sent away, who is logged in is asked to leave (RFC 7143 11.9.1), and
@@ -118,7 +117,7 @@ impl Target {
             let numbers = self.status_numbers(key);
             let Some(connection) = self.connections.get_mut(key) else { continue };
             match connection.phase {
-                Phase::Login(_) => connection.life = Life::Dead,
+                Phase::Login(_) | Phase::Admitted(_) => connection.life = Life::Dead,
                 Phase::Full if connection.is_open() => {
                     let message = AsyncMessage {
                         lun: Lun::default(),

@@ -26,7 +26,7 @@ impl Target {
     /// A PDU has come.
     pub(super) fn frame(&mut self, key: Key, frame: &Frame<'_>) {
         match self.connections.get(key).map(|connection| &connection.phase) {
-            Some(Phase::Login(_)) => self.login_frame(key, frame),
+            Some(Phase::Login(_) | Phase::Admitted(_)) => self.login_frame(key, frame),
             Some(Phase::Full) => self.full_frame(key, frame),
             None => {}
         }

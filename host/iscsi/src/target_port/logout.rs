@@ -4,7 +4,6 @@ use super::Target;
 use crate::connection::Life;
 use crate::pdu::codes::{LogoutReason, LogoutResult};
 use crate::pdu::request::LogoutRequest;
-use crate::pdu::response::LogoutResponse;
 use crate::slab::Key;
 
 impl Target {
@@ -24,27 +23,17 @@ impl Target {
             (LogoutReason::CloseConnection, None) => (LogoutResult::CidNotFound, None),
             (LogoutReason::RemoveForRecovery, _) => (LogoutResult::RecoveryNotSupported, None),
         };
-        // Before the answer: it must be the last PDU of the connection (RFC 7143 11.15).
-        match (result, victim) {
-            (LogoutResult::Closed, Some(victim)) if victim != key => self.end_connection(victim, Life::Dead),
-            _ => {}
+        let tag = request.initiator_task_tag;
+        if result != LogoutResult::Closed {
+            return self.finish_logout(key, tag, result);
         }
-        let numbers = self.status_numbers(key);
-        if let Some(connection) = self.connections.get_mut(key) {
-            let response = LogoutResponse {
-                initiator_task_tag: request.initiator_task_tag,
-                numbers,
-                result,
-                time2wait: 0,
-                time2retain: 0,
-            };
-            response.encode(connection.digests, connection.output.tail());
-            self.touch(key);
-        }
-        match (result, victim) {
-            (LogoutResult::Closed, None) => self.end_session(session_key, Life::Ending),
-            (LogoutResult::Closed, Some(victim)) if victim == key => self.end_connection(key, Life::Ending),
-            _ => {}
-        }
+        // While the connection has a session to take them from.
+        let numbers = victim.is_none_or(|victim| victim == key).then(|| self.status_numbers(key));
+        let departure = match victim {
+            None => self.end_session(session_key, Life::Ending),
+            Some(victim) if victim == key => self.end_connection(key, Life::Ending),
+            Some(victim) => self.end_connection(victim, Life::Dead),
+        };
+        self.logout_after(departure, key, tag, numbers);
     }
 }

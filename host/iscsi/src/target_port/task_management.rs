@@ -1,7 +1,7 @@
 //! Task management (RFC 7143 11.5, 11.6; SAM-5 7). A function is answered when all commands that it ended have left
 //! their LUNs: until then their data could still be touched.
 
-use super::{Function, Target};
+use super::{Pending, Target, Then};
 use crate::connection::Life;
 use crate::lun::{CommandId, TaskManagement as Kind};
 use crate::pdu::codes::{RejectReason, TaskFunction, TaskManagementResult};
@@ -36,16 +36,13 @@ impl Target {
             return self.reject(key, RejectReason::TaskInProgress, bhs);
         }
         let limit = IMMEDIATE_TASKS as usize;
-        if session.deferred.len() + self.functions.len() >= limit * self.limits.connections.max(1) {
+        if session.deferred.len() + session.functions >= limit {
             return self.reject(key, RejectReason::ImmediateCommandReject, bhs);
         }
         // An immediate function must not overtake the commands that it is about (RFC 7143 11.5.1). For one command
         // RefCmdSN says all that is needed.
         let ahead = distance(request.cmd_sn, session.numbering.expected()) > 0;
         if request.immediate && ahead && request.function != Ok(TaskFunction::AbortTask) {
-            if session.deferred.len() >= limit {
-                return self.reject(key, RejectReason::ImmediateCommandReject, bhs);
-            }
             session.deferred.push(Deferred { connection: key, request: *request });
             return;
         }
@@ -84,21 +81,22 @@ impl Target {
             // What the issuer numbered behind the function is not touched by it.
             task.session != session || !task.numbered || distance(task.cmd_sn, request.cmd_sn) < 0
         };
-        let victims: Vec<Key> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| before(task) && !matches!(task.doer, Doer::StandIn(_)) && scope.covers(task))
-            .map(|(key, _)| key)
-            .collect();
+        let ends = |task: &Task| before(task) && !matches!(task.doer, Doer::StandIn(_)) && scope.covers(task);
+        let victims: Vec<Key> = match scope {
+            // The others have nothing to do with it, and there may be many of them.
+            Scope::Own { session, .. } => {
+                let tasks = self.sessions.get(session).map(|session| session.tasks.values());
+                let own = tasks.into_iter().flatten().copied();
+                own.filter(|&key| self.tasks.get(key).is_some_and(ends)).collect()
+            }
+            Scope::Lun(_) | Scope::Target => {
+                self.tasks.iter().filter(|(_, task)| ends(task)).map(|(key, _)| key).collect()
+            }
+        };
         self.raise_attentions(session, kind, scope, &victims);
-        let function = self.new_function(key, session, request.initiator_task_tag);
-        if kind == Kind::ColdReset
-            && let Some(function) = self.functions.get_mut(function)
-        {
-            function.closes_all = true;
-        }
+        let function = self.new_function(key, session, request.initiator_task_tag, kind == Kind::ColdReset);
         self.end_tasks(&victims, Some(function), kind);
-        self.function_waits_for_one_less(function);
+        self.one_less_pending(function);
     }
 
     fn lun_number(&self, request: &TaskManagement) -> Result<usize, TaskManagementResult> {
@@ -121,9 +119,9 @@ impl Target {
         let victim = session.tasks.get(&request.referenced_task_tag).copied();
         match victim.filter(|&victim| self.tasks.get(victim).is_some_and(|task| task.lun == request.lun)) {
             Some(victim) => {
-                let function = self.new_function(key, session_key, tag);
+                let function = self.new_function(key, session_key, tag, false);
                 self.end_tasks(&[victim], Some(function), Kind::AbortTask);
-                self.function_waits_for_one_less(function);
+                self.one_less_pending(function);
             }
             // RFC 7143 11.5.5: a command that is still to come counts as come and aborted.
             None if victim.is_none() && session.numbering.void(request.ref_cmd_sn, request.cmd_sn) => {
@@ -166,8 +164,9 @@ impl Target {
         }
     }
 
-    /// Ends commands without an answer. Those that a LUN has go on until it lets go of them.
-    pub(super) fn end_tasks(&mut self, victims: &[Key], function: Option<Key>, kind: Kind) {
+    /// Ends commands without an answer. Those that a LUN has go on until it lets go of them; `waiter` waits for
+    /// each of these.
+    pub(super) fn end_tasks(&mut self, victims: &[Key], waiter: Option<Key>, kind: Kind) {
         let mut running: Vec<Vec<CommandId>> = vec![Vec::new(); self.units.len()];
         for &victim in victims {
             let Some(task) = self.tasks.get_mut(victim) else { continue };
@@ -176,11 +175,15 @@ impl Target {
                 continue;
             };
             let told_before = std::mem::replace(&mut task.aborted, true);
-            if let Some(function) = function
-                && let Some(waiting) = self.functions.get_mut(function)
+            if let Some(waiter) = waiter
+                && let Some(waiting) = self.pending.get_mut(waiter)
             {
                 waiting.remaining += 1;
-                task.waiters.push(function);
+                if task.waiters.len() == task.waiters.capacity() {
+                    // Those of sessions that have gone: while a LUN hangs, others may come and go for ever.
+                    task.waiters.retain(|&waiter| self.pending.get(waiter).is_some());
+                }
+                task.waiters.push(waiter);
             }
             if let (Doer::Lun(number), false) = (task.doer, told_before)
                 && let Some(ids) = running.get_mut(number)
@@ -199,28 +202,44 @@ impl Target {
     }
 
     /// A function that waits for one thing more than the commands that will be added to it.
-    fn new_function(&mut self, connection: Key, session: Key, tag: u32) -> Key {
-        let result = TaskManagementResult::Complete;
-        let function = Function { session, connection, tag, result, remaining: 1, closes_all: false };
-        self.functions.insert(function)
+    fn new_function(&mut self, connection: Key, session: Key, tag: u32, closes_all: bool) -> Key {
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.functions += 1;
+        }
+        let then = Then::Function { session, connection, tag, closes_all };
+        self.pending.insert(Pending { remaining: 1, then })
     }
 
-    /// A command has ended that a function waited for.
-    pub(super) fn function_waits_for_one_less(&mut self, key: Key) {
-        let Some(function) = self.functions.get_mut(key) else { return };
-        function.remaining -= 1;
-        if function.remaining > 0 {
+    /// A command has ended that something waited for.
+    pub(super) fn one_less_pending(&mut self, key: Key) {
+        let Some(pending) = self.pending.get_mut(key) else { return };
+        pending.remaining -= 1;
+        if pending.remaining > 0 {
             return;
         }
-        let Some(Function { session, connection, tag, result, closes_all, .. }) = self.functions.remove(key)
-        else {
-            return;
-        };
-        if self.sessions.get(session).is_some() {
-            self.answer_function(connection, tag, result);
+        match self.pending.remove(key).map(|pending| pending.then) {
+            Some(Then::Function { session, connection, tag, closes_all }) => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.functions -= 1;
+                    self.answer_function(connection, tag, TaskManagementResult::Complete);
+                }
+                if closes_all {
+                    self.close_all();
+                }
+            }
+            Some(Then::Departure { logout, .. }) => self.departed(logout),
+            None => {}
         }
-        if closes_all {
-            self.close_all();
+    }
+
+    /// Forgets the functions of a session that has ended: nobody is left to be answered. What all others are to
+    /// suffer they suffer all the same.
+    pub(super) fn forget_functions(&mut self, of: Key) {
+        let forgotten = |pending: &Pending| matches!(pending.then, Then::Function { session, closes_all: false, .. } if session == of);
+        let keys: Vec<Key> =
+            self.pending.iter().filter(|(_, pending)| forgotten(pending)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.pending.remove(key);
         }
     }
 

@@ -25,45 +25,86 @@ impl Target {
                 self.do_due(key, due);
             }
         }
+        let next_data = self.lose_without_data();
         let limits = &self.limits;
         let shortest = limits
             .login_timeout
+            .min(limits.refusal_delay)
             .min(limits.pdu_timeout)
             .min(limits.ping_after)
             .min(limits.ping_timeout)
             .min(limits.output_timeout)
             .min(limits.logout_grace);
         let next = self.connections.iter().map(|(_, connection)| connection.due(limits).0).min()?;
+        let next = next_data.map_or(next, |data| next.min(data));
         Some(next.min(self.now + shortest).max(self.now))
     }
 
     fn do_due(&mut self, key: Key, due: Due) {
-        let has_tasks = || {
-            let answerable = |task: &Task| {
-                task.connection == key
-                    && !task.aborted
-                    && matches!(task.stage, Stage::Waiting | Stage::Running(_))
-            };
-            self.tasks.iter().any(|(_, task)| answerable(task))
-        };
+        let session = self.connections.get(key).and_then(|connection| connection.session);
         match due {
-            Due::LoginOver => self.lose(key, &"login took too long"),
+            Due::LoginOver => self.login_over(key),
+            Due::LogoutOver => self.give_up_logout(key),
             Due::Silent => self.lose(key, &"no answer to the target's ping"),
             Due::PartialPdu => self.lose(key, &"a PDU was begun and not completed in time"),
             Due::Stalled => self.lose(key, &"the initiator takes no data"),
             Due::Ping => self.ping(key),
             // Commands that run get their answers first; the server's own patience bounds this.
-            Due::Leave if has_tasks() => {
+            Due::Leave if session.is_some_and(|session| self.has_answerable_tasks(session)) => {
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.clock.asked_to_leave = Some(self.now);
                 }
             }
+            Due::Answer => {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.clock.held_until = None;
+                }
+                self.touch(key);
+            }
             Due::Leave => {
-                let session = self.connections.get(key).and_then(|connection| connection.session);
                 if let Some(session) = session {
                     self.end_session(session, Life::Ending);
                 }
             }
+        }
+    }
+
+    /// Whether commands of a session are in progress, on any of its connections: they end with it.
+    fn has_answerable_tasks(&self, session: Key) -> bool {
+        let answerable = |task: &Task| task.session == session && !task.aborted && task.stage != Stage::Early;
+        self.tasks.iter().any(|(_, task)| answerable(task))
+    }
+
+    /// Loses connections whose writes have been asked for data, or have announced it, when for `pdu_timeout` none has
+    /// come on the connection for any of them: they keep memory from others. Says when to look again.
+    fn lose_without_data(&mut self) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut late = Vec::new();
+        for (_, task) in self.tasks.iter() {
+            let waits = task.stage == Stage::Collecting && !task.incoming.bursts.is_empty();
+            let Some(asked) = task.incoming.asked.filter(|_| waits) else { continue };
+            let Some(connection) = self.connections.get(task.connection) else { continue };
+            if connection.clock.stalled_since.is_some() {
+                // What it was asked may wait to be sent.
+                continue;
+            }
+            let due = asked.max(connection.clock.data) + self.limits.pdu_timeout;
+            if due <= self.now {
+                late.push(task.connection);
+            } else {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+        }
+        for key in late {
+            self.lose(key, &"data of writes that it was asked for does not come");
+        }
+        next
+    }
+
+    /// A login took too long: that of the initiator, or what it had to wait for.
+    fn login_over(&mut self, key: Key) {
+        if !self.refuse_waiting(key) {
+            self.lose(key, &"login took too long");
         }
     }
 

@@ -56,6 +56,19 @@ fn addresses_of_version_six_stand_in_brackets() {
 }
 
 #[test]
+fn the_address_is_one_that_the_initiator_can_use() {
+    let policy = policy(false);
+    for (portal, told) in
+        [("[::ffff:192.0.2.1]:3260", "192.0.2.1:3260"), ("[fe80::1%2]:860", "[fe80::1]:860")]
+    {
+        let context =
+            FullFeature { portal: portal.parse().unwrap(), ..context(&policy, SessionType::Normal) };
+        let text = String::from_utf8(answer(&wire("SendTargets="), &context).unwrap().text).unwrap();
+        assert!(text.ends_with(&format!("TargetAddress={told},1\0")), "{text}");
+    }
+}
+
+#[test]
 fn only_the_segment_length_may_change() {
     let policy = policy(false);
     let context = context(&policy, SessionType::Normal);

@@ -1,5 +1,6 @@
 //! ABORT TASK, ABORT TASK SET, CLEAR TASK SET: answered when every command that they ended has left its LUN.
 
+use lunbox_iscsi::ServerLimits;
 use lunbox_iscsi::lun::TaskManagement;
 
 use crate::support::pdu::{answer, scsi, task_management, write_10};
@@ -157,6 +158,33 @@ fn what_is_not_supported_says_so() {
         initiator.send(task_management(function, 50, u32::MAX, 0).lun(lun));
         assert_eq!(initiator.expect(answer::TASK_MANAGEMENT).response(), response, "{function}");
     }
+}
+
+#[test]
+fn one_session_does_not_use_up_the_functions_of_the_others() {
+    let bench = Bench::with(ServerLimits { connections: 2, ..ServerLimits::default() });
+    bench.script.hold();
+    let mut other = bench.login_as(&Login { isid: 2, ..Login::default() });
+    let mut greedy = bench.login();
+    greedy.command("F", 0, &[0; 6]);
+    bench.script.wait_begun(1);
+    for tag in 1000..1130 {
+        greedy.send(task_management(ABORT_TASK_SET, tag, u32::MAX, 0).immediate());
+    }
+    for _ in 64..130 {
+        let reject = greedy.expect(answer::REJECT);
+        assert_eq!(reject.response(), 0x06, "too many immediate commands");
+    }
+    other.send(task_management(ABORT_TASK_SET, 50, u32::MAX, 0).immediate());
+    assert_eq!(other.expect(answer::TASK_MANAGEMENT).response(), 0);
+    bench.script.release();
+    for tag in 1000..1064 {
+        let end = greedy.expect(answer::TASK_MANAGEMENT);
+        assert_eq!((end.task_tag(), end.response()), (tag, 0));
+    }
+    // They have been answered: there is room for others.
+    greedy.send(task_management(ABORT_TASK_SET, 50, u32::MAX, 0).immediate());
+    assert_eq!(greedy.expect(answer::TASK_MANAGEMENT).response(), 0);
 }
 
 #[test]

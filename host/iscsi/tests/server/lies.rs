@@ -25,13 +25,15 @@ fn caught(initiator: &mut Initiator, bench: &Bench, tag: u32, sense: (u8, u8, u8
 #[test]
 fn answers_to_r2ts_are_checked() {
     type Lie = fn(&Pdu) -> Pdu;
-    let lies: [(&str, Lie, (u8, u8, u8)); 6] = [
+    let lies: [(&str, Lie, (u8, u8, u8)); 7] = [
         ("tag", |r2t| data_out(r2t.task_tag(), r2t.transfer_tag() + 1, 0, 0, true, &[0; 8192]), INVALID_TAG),
         (
             "DataSN",
             |r2t| data_out(r2t.task_tag(), r2t.transfer_tag(), 1, 0, true, &[0; 8192]),
             DATA_PHASE_ERROR,
         ),
+        // Were it allowed, such a sequence would go on for ever.
+        ("nothing", |r2t| data_out(r2t.task_tag(), r2t.transfer_tag(), 0, 0, false, &[]), DATA_PHASE_ERROR),
         ("offset", |r2t| data_out(r2t.task_tag(), r2t.transfer_tag(), 0, 4, true, &[0; 8188]), OFFSET),
         ("too much", |r2t| data_out(r2t.task_tag(), r2t.transfer_tag(), 0, 0, true, &[0; 8196]), TOO_MUCH),
         (

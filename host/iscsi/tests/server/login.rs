@@ -1,5 +1,7 @@
 //! Logins as seen from outside; the negotiation itself is tested beside its code.
 
+use std::time::{Duration, Instant};
+
 use lunbox_iscsi::chap::{Credentials, Secret};
 use lunbox_iscsi::{Server, ServerLimits, StartError};
 
@@ -51,11 +53,15 @@ fn credentials() -> Credentials {
 
 #[test]
 fn whoever_has_no_secret_does_not_get_in() {
-    let (options, script, _) = options(ServerLimits::default(), Some(credentials()));
+    let delay = Duration::from_millis(50);
+    let limits = ServerLimits { refusal_delay: delay, ..ServerLimits::default() };
+    let (options, script, _) = options(limits, Some(credentials()));
     let server = Server::start(options).unwrap();
     let mut initiator = Initiator::connect(server.address());
+    let begin = Instant::now();
     let reply = initiator.try_login(&Login::default());
     assert_eq!(reply.get16(36), 0x0201);
+    assert!(begin.elapsed() >= delay);
     initiator.expect_end();
 
     let mut initiator = Initiator::connect(server.address());
@@ -67,8 +73,10 @@ fn whoever_has_no_secret_does_not_get_in() {
     let reply = initiator.login_step(&login, 0, 1, false, &keys_text(&[("CHAP_A", "5")]));
     assert!(values(&reply).iter().any(|value| value.starts_with("CHAP_C=0x")), "{reply:?}");
     let wrong = keys_text(&[("CHAP_N", "operator"), ("CHAP_R", "0x00112233445566778899aabbccddeeff")]);
+    let begin = Instant::now();
     let reply = initiator.login_step(&login, 0, 1, true, &wrong);
     assert_eq!(reply.get16(36), 0x0201);
+    assert!(begin.elapsed() >= delay, "secrets can not be guessed quickly");
     initiator.expect_end();
     assert!(script.begun().is_empty());
     drop(server);
@@ -110,4 +118,30 @@ fn a_second_login_on_a_connection_is_rejected() {
     initiator.send_as_is(&again);
     assert_eq!(initiator.expect(answer::REJECT).response(), 0x04);
     initiator.expect_silence();
+}
+
+#[test]
+fn an_answer_that_is_held_back_holds_nobody_else() {
+    let limits = ServerLimits { refusal_delay: Duration::from_secs(3600), ..ServerLimits::default() };
+    let (mut options, ..) = options(limits, Some(credentials()));
+    options.limits.connections = 1;
+    let server = Server::start(options).unwrap();
+    let mut guesser = Initiator::connect(server.address());
+    let login = Login::default();
+    let names: Vec<(&str, &str)> = login.keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let mut pdu = Pdu::new(0x43, 0x87).put32(16, 1).data(&keys_text(&names));
+    pdu.bhs[13] = 1;
+    guesser.send_as_is(&pdu);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.status().logins_failed == 0 {
+        assert!(Instant::now() < deadline, "the guess was not looked at");
+        std::thread::yield_now();
+    }
+    // The only place is taken by whoever waits, and given to the next one.
+    let mut other = Initiator::connect(server.address());
+    let mut keys = names.clone();
+    keys.push(("AuthMethod", "CHAP"));
+    assert_eq!(other.login_step(&login, 0, 1, false, &keys_text(&keys)).get16(36), 0);
+    guesser.expect_end();
+    assert_eq!(server.stop(Duration::from_secs(20)), Ok(()));
 }

@@ -35,7 +35,7 @@ fn running_commands_of_a_lost_session_run_to_their_end_unanswered() {
     bench.wait("the session's end", |status| status.sessions == 0 && status.connections == 0);
     bench.script.wait_abort();
     assert_eq!((bench.script.running(), bench.server.status().luns[0].in_flight), (10, 10));
-    let mut next = bench.login();
+    let mut next = bench.bystander();
     next.expect_silence();
     bench.script.release();
     bench.script.wait_idle();

@@ -33,6 +33,17 @@ fn luns_are_listed() {
 }
 
 #[test]
+fn a_short_allocation_length_cuts_the_list() {
+    let bench = Bench::new();
+    let mut initiator = bench.login();
+    let (data, end) = initiator.execute("Fr", 64, &[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0]);
+    assert_eq!(
+        (&data[..], end.status(), end.residual()),
+        (&[0, 0, 0, 16, 0, 0, 0, 0][..], 0, (UNDERFLOW, 56))
+    );
+}
+
+#[test]
 fn a_lun_that_is_not_there_says_so_in_the_way_of_each_command() {
     let bench = Bench::new();
     let mut initiator = bench.login();

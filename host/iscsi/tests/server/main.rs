@@ -5,6 +5,7 @@
 mod aborts;
 mod attentions;
 mod backpressure;
+mod closed;
 mod connections;
 mod data_in;
 mod digests;
@@ -25,4 +26,5 @@ mod status;
 mod stop;
 mod support;
 mod timeouts;
+mod write_memory;
 mod writes;

@@ -106,3 +106,26 @@ fn a_bidirectional_command_is_refused_with_both_residuals() {
     assert_eq!((end.sense(), end.residual()), ((5, 0x20, 0), (UNDERFLOW, 512)));
     assert_eq!((end.flags() & 0x18, end.get32(40)), (0x08, 512), "residual of the read");
 }
+
+#[test]
+fn what_ends_neither_good_nor_in_check_condition_moves_nothing() {
+    let bench = Bench::new();
+    bench.script.hold();
+    let mut initiator = bench.login();
+    let tag = initiator.command("Fr", 1024, &read_10(0, 2));
+    bench.script.wait_begun(1);
+    bench.script.finish(0, 8);
+    let (data, end) = initiator.finish_read(tag);
+    assert_eq!((data.len(), end.status(), end.residual()), (0, 8, (UNDERFLOW, 1024)));
+    bench.wait("it is counted", |status| status.luns[0].reads == 1);
+    assert_eq!(bench.server.status().luns[0].bytes_read, 0);
+}
+
+#[test]
+fn the_target_s_own_data_is_not_moved_to_who_wants_to_write() {
+    let bench = Bench::new();
+    let mut initiator = bench.login();
+    let report_luns = [0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0];
+    let (data, end) = initiator.execute("Fw", 16, &report_luns);
+    assert_eq!((data.len(), end.status(), end.residual()), (0, 0, (UNDERFLOW, 16)));
+}

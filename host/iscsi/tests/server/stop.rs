@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use lunbox_iscsi::ServerLimits;
 use lunbox_iscsi::server::StopError;
 
-use crate::support::pdu::{answer, logout};
-use crate::support::{Bench, Initiator};
+use crate::support::pdu::{answer, logout, write_10};
+use crate::support::{Bench, Initiator, Login};
 
 fn asked_to_leave(initiator: &mut Initiator) {
     let message = initiator.expect(answer::ASYNC);
@@ -76,4 +77,59 @@ fn a_dropped_server_is_gone() {
     drop(bench);
     initiator.expect_end();
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+/// Longer than the grace of [`impatient`], and by far not as long as the server's patience.
+const MANY_GRACES: Duration = Duration::from_millis(400);
+
+fn impatient() -> Bench {
+    Bench::with(ServerLimits { logout_grace: Duration::from_millis(20), ..ServerLimits::default() })
+}
+
+/// The connection is served as long as that.
+fn stays(initiator: &mut Initiator) {
+    let begin = Instant::now();
+    while begin.elapsed() < MANY_GRACES {
+        initiator.expect_silence();
+    }
+}
+
+#[test]
+fn a_session_is_not_ended_while_another_connection_of_it_has_a_command() {
+    let bench = impatient();
+    bench.script.hold();
+    let mut idle = bench.login_as(&Login::generous());
+    let mut busy = bench.login_as(&Login { tsih: idle.tsih, cid: 1, ..Login::generous() });
+    let tag = busy.command("F", 0, &[0; 6]);
+    idle.cmd_sn = busy.cmd_sn;
+    bench.script.wait_begun(1);
+    let Bench { server, script, .. } = bench;
+    let stopping = std::thread::spawn(move || server.stop(Duration::from_secs(20)));
+    asked_to_leave(&mut idle);
+    stays(&mut idle);
+    script.release();
+    asked_to_leave(&mut busy);
+    let end = busy.expect(answer::SCSI_RESPONSE);
+    assert_eq!((end.task_tag(), end.status()), (tag, 0));
+    idle.expect_end();
+    busy.expect_end();
+    assert_eq!(stopping.join().unwrap(), Ok(()));
+}
+
+#[test]
+fn a_write_whose_data_is_on_its_way_is_finished() {
+    let bench = impatient();
+    let mut initiator = bench.login();
+    let tag = initiator.command("Fw", 512, &write_10(0, 1));
+    let r2t = initiator.expect(answer::R2T);
+    let Bench { server, script, .. } = bench;
+    let stopping = std::thread::spawn(move || server.stop(Duration::from_secs(20)));
+    asked_to_leave(&mut initiator);
+    stays(&mut initiator);
+    initiator.answer_r2t(&r2t, &[9; 512]);
+    let end = initiator.expect(answer::SCSI_RESPONSE);
+    assert_eq!((end.task_tag(), end.status()), (tag, 0));
+    initiator.expect_end();
+    assert_eq!(stopping.join().unwrap(), Ok(()));
+    assert_eq!(script.disk(0, 1), [9; 512]);
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::support::pdu::{Pdu, answer, data_out, scsi, task_management, write_10};
+use crate::support::pdu::{NONE, Pdu, answer, data_out, scsi, write_10};
 use crate::support::{Bench, Login, pattern};
 
 #[test]
@@ -101,66 +101,6 @@ fn commands_wait_for_room_in_the_lun_and_keep_their_order() {
     }
 }
 
-#[test]
-fn writes_beyond_the_memory_for_writes_take_turns() {
-    let limits = lunbox_iscsi::ServerLimits { write_memory: 10_000, ..Default::default() };
-    let bench = Bench::with(limits);
-    let mut initiator = bench.login_as(&Login::generous());
-    let data = [pattern(8192, 1), pattern(8192, 2), pattern(16384, 3)];
-    let tags = [
-        initiator.command("Fw", 8192, &write_10(0, 16)),
-        initiator.command("Fw", 8192, &write_10(16, 16)),
-        initiator.command("Fw", 16384, &write_10(32, 32)),
-    ];
-    let first = initiator.expect(answer::R2T);
-    initiator.expect_silence();
-    initiator.answer_r2t(&first, &data[0]);
-    let (mut asked, mut ended) = (vec![first.task_tag()], Vec::new());
-    while ended.len() < tags.len() {
-        let pdu = initiator.receive();
-        if pdu.opcode() == answer::SCSI_RESPONSE {
-            assert_eq!(pdu.status(), 0);
-            ended.push(pdu.task_tag());
-            continue;
-        }
-        if asked.last() != Some(&pdu.task_tag()) {
-            asked.push(pdu.task_tag());
-        }
-        let task = tags.iter().position(|&tag| tag == pdu.task_tag()).unwrap();
-        initiator.answer_r2t(&pdu, &data[task]);
-    }
-    assert_eq!((&asked[..], &ended[..]), (&tags[..], &tags[..]), "first come, first served");
-    assert_eq!(bench.script.disk(0, 64), data.concat());
-}
-
-#[test]
-fn memory_for_writes_comes_back_from_writes_that_never_end() {
-    let limits = lunbox_iscsi::ServerLimits { write_memory: 10_000, ..Default::default() };
-    let bench = Bench::with(limits);
-    let mut initiator = bench.login_as(&Login { isid: 2, ..Login::generous() });
-    let aborted = initiator.command("Fw", 8192, &write_10(0, 16));
-    initiator.expect(answer::R2T);
-    initiator.send(task_management(1, 50, aborted, 0).immediate());
-    assert_eq!(initiator.expect(answer::TASK_MANAGEMENT).response(), 0);
-    // One that lies, and one that vanishes.
-    let tag = initiator.command("Fw", 8192, &write_10(0, 16));
-    let r2t = initiator.expect(answer::R2T);
-    initiator.send(data_out(tag, r2t.transfer_tag(), 7, 0, true, &[0; 8192]));
-    initiator.expect(answer::REJECT);
-    initiator.expect(answer::SCSI_RESPONSE);
-    initiator.command("Fw", 8192, &write_10(0, 16));
-    initiator.expect(answer::R2T);
-    drop(initiator);
-    bench.wait("the session's end", |status| status.sessions == 0);
-    let mut next = bench.login();
-    let data = pattern(8192, 1);
-    assert_eq!(next.write(0, &data).status(), 0);
-    // Were any of it still counted, a second write beside this one would have to wait.
-    let tags = [next.command("Fw", 4096, &write_10(0, 8)), next.command("Fw", 4096, &write_10(8, 8))];
-    let r2ts = [next.expect(answer::R2T), next.expect(answer::R2T)];
-    assert_eq!(r2ts.map(|r2t| r2t.task_tag()), tags);
-}
-
 /// One step of an interleaving: which of the open sequences goes on, and by how many 512-byte blocks.
 fn steps() -> impl Strategy<Value = Vec<(usize, usize)>> {
     prop::collection::vec((0usize..64, 1usize..6), 0..400)
@@ -242,4 +182,41 @@ proptest! {
             prop_assert_eq!(&bench.script.disk(task * 64, data.len() / 512), data);
         }
     }
+}
+
+#[test]
+fn unsolicited_data_of_a_command_that_takes_none_is_dropped() {
+    const SYNCHRONIZE_CACHE: [u8; 10] = [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let bench = Bench::new();
+    bench.script.hold();
+    let mut initiator = bench.login_as(&Login::generous());
+    // Not final: data follows, whatever the CDB says.
+    let tag = initiator.command("w", 512, &SYNCHRONIZE_CACHE);
+    bench.script.wait_begun(1);
+    initiator.send(data_out(tag, NONE, 0, 0, true, &[1; 512]));
+    initiator.expect_silence();
+    bench.script.finish(0, 0);
+    let end = initiator.expect(answer::SCSI_RESPONSE);
+    assert_eq!((end.task_tag(), end.status()), (tag, 0));
+    // What nobody has asked for is no part of it.
+    bench.script.hold();
+    let tag = initiator.command("w", 512, &SYNCHRONIZE_CACHE);
+    bench.script.wait_begun(2);
+    initiator.send(data_out(tag, 7, 0, 0, true, &[1; 512]));
+    assert_eq!(initiator.expect(answer::REJECT).response(), 0x04);
+}
+
+#[test]
+fn unsolicited_data_of_a_command_that_will_fail_in_its_turn_is_dropped() {
+    let bench = Bench::new();
+    let mut initiator = bench.login_as(&Login::generous());
+    let number = initiator.cmd_sn;
+    // Two blocks, of which one is offered; and the command before it is missing.
+    initiator.send_as_is(&scsi(21, "w", 512, &write_10(0, 2)).put32(24, number + 1));
+    initiator.send(data_out(21, NONE, 0, 0, true, &[1; 512]));
+    initiator.expect_silence();
+    initiator.send_as_is(&scsi(20, "F", 0, &[0; 6]).put32(24, number));
+    let end = initiator.expect(answer::SCSI_RESPONSE);
+    assert_eq!((end.task_tag(), end.sense()), (21, (5, 0x0e, 0x03)));
+    assert_eq!(initiator.expect(answer::SCSI_RESPONSE).task_tag(), 20);
 }

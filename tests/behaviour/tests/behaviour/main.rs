@@ -9,6 +9,7 @@ mod buffers;
 mod data_path;
 mod faults;
 mod lifecycle;
+mod panics;
 mod reset;
 mod spc;
 

@@ -75,6 +75,7 @@ pub struct Initiator {
     pub exp_stat_sn: Option<u32>,
     pub tsih: u16,
     next_tag: u32,
+    skip_pings: bool,
 }
 
 impl Initiator {
@@ -91,6 +92,7 @@ impl Initiator {
             exp_stat_sn: None,
             tsih: 0,
             next_tag: 1,
+            skip_pings: false,
         }
     }
 
@@ -108,21 +110,42 @@ impl Initiator {
 
     /// One request from the operational stage to the full feature phase.
     pub fn try_login(&mut self, login: &Login) -> Pdu {
+        self.ask_to_login(login);
+        self.login_reply()
+    }
+
+    /// The request of [`Self::try_login`], without waiting for the answer.
+    pub fn ask_to_login(&mut self, login: &Login) {
         self.cmd_sn = login.cmd_sn;
         let keys: Vec<(&str, &str)> = login.keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let reply = self.login_step(login, 1, 3, true, &keys_text(&keys));
+        self.send_login(login, 1, 3, true, &keys_text(&keys));
+    }
+
+    /// The answer to a login.
+    pub fn login_reply(&mut self) -> Pdu {
+        let reply = self.expect(answer::LOGIN);
         self.tsih = reply.get16(14);
         reply
     }
 
     pub fn login_step(&mut self, login: &Login, stage: u8, next: u8, transit: bool, text: &[u8]) -> Pdu {
+        self.send_login(login, stage, next, transit, text);
+        self.expect(answer::LOGIN)
+    }
+
+    fn send_login(&mut self, login: &Login, stage: u8, next: u8, transit: bool, text: &[u8]) {
         let flags = u8::from(transit) << 7 | stage << 2 | next;
         let mut pdu = Pdu::new(0x43, flags).put32(16, 0xaaaa).put16(14, login.tsih).put16(20, login.cid);
         pdu.bhs[13] = login.isid;
         self.send_as_is(&pdu.put32(24, login.cmd_sn).data(text));
-        let reply = self.receive();
-        assert_eq!(reply.opcode(), answer::LOGIN, "{reply:?}");
-        reply
+    }
+
+    /// Nothing has been sent so far, and the connection has not been closed.
+    pub fn has_nothing(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let seen = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        matches!(seen, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// A tag that was not used before.
@@ -243,6 +266,9 @@ impl Initiator {
         let mut pdus = 0;
         loop {
             let pdu = self.receive();
+            if self.skip_pings && pdu.opcode() == answer::NOP_IN {
+                continue;
+            }
             assert_eq!(pdu.task_tag(), tag, "{pdu:?}");
             if pdu.opcode() == answer::SCSI_RESPONSE {
                 assert_eq!(pdu.get32(36), pdus, "ExpDataSN");
@@ -256,6 +282,14 @@ impl Initiator {
                 return (data, pdu);
             }
         }
+    }
+
+    /// As [`Self::finish_read`], when pings of the target and answers to other pings may come in between.
+    pub fn finish_read_among_pings(&mut self, tag: u32) -> (Vec<u8>, Pdu) {
+        self.skip_pings = true;
+        let end = self.finish_read(tag);
+        self.skip_pings = false;
+        end
     }
 
     /// A write of 512-byte blocks, with data only on request.

@@ -61,6 +61,11 @@ impl Bench {
         Initiator::login(self.address(), &Login::default())
     }
 
+    /// Logs in under a name that nobody else uses.
+    pub fn bystander(&self) -> Initiator {
+        self.login_as(&Login::default().key("InitiatorName", "iqn.1994-05.org.example:bystander"))
+    }
+
     pub fn login_as(&self, login: &Login) -> Initiator {
         Initiator::login(self.address(), login)
     }

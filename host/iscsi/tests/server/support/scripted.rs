@@ -223,10 +223,11 @@ impl LogicalUnit for ScriptedLun {
                 (0, 0x28) => (state.disk[range(&command.cdb)].to_vec(), 0, None),
                 // A short answer: 36 bytes of INQUIRY data, whatever was asked for.
                 (0, 0x12) => (vec![0x55; command.input.min(36)], 0, None),
-                (0, 0x00 | 0x2a) => (Vec::new(), 0, None),
+                (0, 0x00 | 0x2a | 0x35) => (Vec::new(), 0, None),
                 (0, _) => (Vec::new(), 2, Some(lunbox_scsi::Sense::INVALID_COMMAND_OPERATION_CODE)),
                 (2, _) => (Vec::new(), 2, Some(lunbox_scsi::Sense::UNRECOVERED_READ_ERROR)),
-                (status, _) => (Vec::new(), status, None),
+                // As a ring does: all of the buffer, in which nothing was put.
+                (status, _) => (vec![0; command.input], status, None),
             };
             answers.push((command.token, status, sense.map_or([0; 96], lunbox_scsi::Sense::fixed), data));
         }
