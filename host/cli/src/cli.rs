@@ -34,7 +34,8 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of all commands")]
 pub struct Common {
-    /// Print JSON: results on stdout, one object per line; errors on stderr as {"error": …}
+    /// Print JSON: results on stdout, one object per line; errors on stderr as {"error": …}. What is
+    /// logged to stderr stays text; --log-level off keeps it away
     #[arg(long, global = true, display_order = 1000)]
     pub json: bool,
 
@@ -111,7 +112,8 @@ pub struct Serve {
     pub luns: Vec<LunSpec>,
 
     /// Size of the LUNs: bytes, or with K, M, G or T (binary). One for all, or one for each in order. Needed for a
-    /// file that is new or empty; else the size that the file or block device has
+    /// file that is new or empty, which becomes that long at once (sparse: it takes room as it is written to); else
+    /// the size that the file or block device has
     #[arg(long, value_name = "SIZE", value_delimiter = ',')]
     pub size: Vec<Size>,
 
@@ -127,8 +129,8 @@ pub struct Serve {
     #[arg(long)]
     pub tmr: bool,
 
-    /// Address and port to listen on; port 0 takes any that is free. Another address than this machine's own needs
-    /// CHAP
+    /// Address and port to listen on; port 0 takes any that is free. Any address but loopback (127.0.0.0/8 and
+    /// ::1) needs CHAP, this machine's own included
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:3260")]
     pub listen: SocketAddr,
 

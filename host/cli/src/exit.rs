@@ -11,7 +11,8 @@ pub enum Exit {
     Failed,
     /// Its command line was not understood.
     Usage,
-    /// A second SIGINT, SIGTERM or SIGHUP came before everything was finished: 128 and the number of the signal.
+    /// SIGINT, SIGTERM or SIGHUP came while it was starting, or a second one before everything was finished: 128 and
+    /// the number of the signal.
     Interrupted(u8),
 }
 
@@ -20,7 +21,10 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("0", "done; for serve: ended by SIGINT, SIGTERM or SIGHUP, everything flushed"),
     ("1", "failed; stderr says why and what to do. For inspect: this host would not serve the handler"),
     ("2", "the command line was not understood"),
-    ("129, 130, 143", "serve: a second SIGHUP, SIGINT or SIGTERM came before everything was flushed"),
+    (
+        "129, 130, 143",
+        "serve: SIGHUP, SIGINT or SIGTERM came while it was starting, or a second one before everything was flushed",
+    ),
 ];
 
 impl Exit {

@@ -68,7 +68,7 @@ pub fn run(options: &Handlers, output: &Output) -> anyhow::Result<Exit> {
     if rows.is_empty() {
         output.note(&format!(
             "no handlers in {}; name a directory with --handler-path",
-            search::places(&options.search.handler_path)
+            search::places(&[], &options.search.handler_path)
         ));
         return Ok(Exit::Ok);
     }

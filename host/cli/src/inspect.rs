@@ -87,7 +87,7 @@ fn locate(options: &Inspect, engine: &Engine) -> anyhow::Result<PathBuf> {
     let Some(found) = listed.find(|listed| listed.handler.description().subtype == subtype) else {
         bail!(
             "no handler of subtype {subtype:?} in {}; there is: {}; for a file write ./{subtype}",
-            search::places(directories),
+            search::places(&[], directories),
             catalogue.subtypes()
         );
     };

@@ -42,17 +42,14 @@ pub fn defaults(program: Option<&Path>) -> Vec<PathBuf> {
     built.into_iter().chain([PathBuf::from(SYSTEM)]).collect()
 }
 
-/// Words for messages when nothing was found.
+/// Where [`catalogue`] looks, for messages when nothing was found.
 #[must_use]
-pub fn places(directories: &[PathBuf]) -> String {
-    let found;
-    let directories = if directories.is_empty() {
-        found = defaults(std::env::current_exe().ok().as_deref());
-        &found
-    } else {
-        directories
-    };
-    directories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+pub fn places(files: &[PathBuf], directories: &[PathBuf]) -> String {
+    let mut places = [files, directories].concat();
+    if places.is_empty() {
+        places = defaults(std::env::current_exe().ok().as_deref());
+    }
+    places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -68,7 +65,9 @@ mod tests {
             [PathBuf::from("/src/target/handlers"), PathBuf::from(SYSTEM)]
         );
         assert_eq!(defaults(None), [PathBuf::from(SYSTEM)]);
-        assert_eq!(places(&["/a".into(), "/b".into()]), "/a, /b");
+        assert_eq!(places(&[], &["/a".into(), "/b".into()]), "/a, /b");
+        assert_eq!(places(&["/x.wasm".into()], &["/a".into()]), "/x.wasm, /a");
+        assert!(places(&[], &[]).ends_with(SYSTEM));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod chap;
 mod lun;
+mod printer;
 mod reporter;
 mod run;
 mod signals;
@@ -22,9 +23,12 @@ pub use target_name::{NameError, TargetName};
 pub use url::url;
 
 use std::env;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 
 use anyhow::bail;
 use lunbox_engine::{Engine, EngineOptions};
@@ -34,9 +38,10 @@ use serde::Serialize;
 
 use crate::cli::Serve;
 use crate::exit::Exit;
-use crate::output::{Output, print_json, print_line};
+use crate::output::{Output, print_line};
 use crate::search;
 use lun::{Facts, Lun, MAX_TRANSFER, Surroundings, Wanted};
+use printer::Printer;
 use run::{Message, Running};
 use signals::Signals;
 
@@ -59,15 +64,19 @@ struct Announcement<'a> {
 pub fn run(options: &Serve, output: &Output) -> anyhow::Result<Exit> {
     // Before any thread begins.
     let signals = Signals::hold()?;
+    let (send, inbox) = channel();
+    let serving = Arc::new(AtomicBool::new(false));
+    signals.deliver(on_signal(Arc::clone(&serving), send.clone(), *output))?;
+    let printer = output.is_json().then(|| Printer::start(std::io::stdout())).transpose()?;
     let target = options.name.clone().unwrap_or_else(TargetName::of_this_machine);
-    let variable = env::var(chap::VARIABLE).ok();
+    let variable = env::var_os(chap::VARIABLE);
     let credentials = chap::credentials(
         options.chap_user.as_deref(),
         options.chap_secret_file.as_deref(),
         variable,
         output,
     )?;
-    if credentials.is_none() && !options.listen.ip().is_loopback() {
+    if credentials.is_none() && !is_loopback(options.listen.ip()) {
         // The server refuses it too; here it is told before a file is made.
         return Err(lunbox_iscsi::StartError::NotLoopback { address: options.listen }.into());
     }
@@ -75,10 +84,10 @@ pub fn run(options: &Serve, output: &Output) -> anyhow::Result<Exit> {
     let engine = Engine::new(EngineOptions { cache: cache(options), ..EngineOptions::default() })?;
     let catalogue = search::catalogue(&options.handler, &options.search.handler_path, &engine)?;
 
-    let (send, inbox) = channel();
     let events = send.clone();
     let mut around = Surroundings {
         catalogue: &catalogue,
+        places: search::places(&options.handler, &options.search.handler_path),
         claims: Arc::default(),
         target: &target,
         // A receiver that has gone needs no events.
@@ -87,6 +96,8 @@ pub fn run(options: &Serve, output: &Output) -> anyhow::Result<Exit> {
         created: Vec::new(),
     };
     let started = start(&wanted, &mut around).and_then(|(luns, fronts)| {
+        // From here on there may be something to flush.
+        serving.store(true, Ordering::Release);
         let server = Server::start(ServerOptions {
             listen: options.listen,
             target_name: target.to_string(),
@@ -95,7 +106,6 @@ pub fn run(options: &Serve, output: &Output) -> anyhow::Result<Exit> {
             luns: fronts,
             limits: ServerLimits::default(),
         })?;
-        signals.deliver(send.clone(), Message::Signal)?;
         Ok((luns, server))
     });
     let (mut luns, server) = started.with_context_of(&around.created)?;
@@ -104,8 +114,30 @@ pub fn run(options: &Serve, output: &Output) -> anyhow::Result<Exit> {
         lun.facts.url = url(address, &target, lun.facts.lun);
     }
     // Whoever closed stdout does not want to know; initiators are served all the same.
-    let _ = announce(address.to_string(), &target, &luns, output);
-    Ok(Running::new(options, output, server, luns, send, inbox).serve())
+    let _ = announce(address.to_string(), &target, &luns, printer.as_ref());
+    tracing::info!(%address, luns = luns.len(), "serving");
+    Ok(Running::new(options, output, printer, server, luns, (send, inbox)).serve())
+}
+
+/// What a signal does: while nothing is served it ends the process, whatever the start is waiting for (a secret that
+/// nobody writes, a file system that hangs, a compiler).
+fn on_signal(
+    serving: Arc<AtomicBool>,
+    to: Sender<Message>,
+    output: Output,
+) -> impl FnMut(u8) -> ControlFlow<()> + Send + 'static {
+    move |signal| {
+        if !serving.load(Ordering::Acquire) {
+            output.error("ended by a signal before anything was served; files that were made stay");
+            std::process::exit(Exit::Interrupted(signal).code().into());
+        }
+        to.send(Message::Signal(signal)).map_or(ControlFlow::Break(()), ControlFlow::Continue)
+    }
+}
+
+/// Only this machine reaches it. The server judges in the same way.
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 fn start(
@@ -131,7 +163,7 @@ impl<T> WithContextOf<T> for anyhow::Result<T> {
     fn with_context_of(self, created: &[String]) -> anyhow::Result<T> {
         match self {
             Err(error) if !created.is_empty() => {
-                bail!("{error:#} (made before that, empty, and still there: {})", created.join(", "))
+                bail!("{error:#} (made before that, without data, and still there: {})", created.join(", "))
             }
             result => result,
         }
@@ -187,10 +219,16 @@ fn default_cache(root: bool, cache_home: Option<PathBuf>, home: Option<PathBuf>)
     cache_home.map(|directory| directory.join("lunbox"))
 }
 
-fn announce(address: String, target: &TargetName, luns: &[Lun], output: &Output) -> anyhow::Result<()> {
-    if output.is_json() {
+fn announce(
+    address: String,
+    target: &TargetName,
+    luns: &[Lun],
+    printer: Option<&Printer>,
+) -> anyhow::Result<()> {
+    if let Some(printer) = printer {
         let luns = luns.iter().map(|lun| &lun.facts).collect();
-        return print_json(&Announcement { address, target: target.as_str(), luns });
+        printer.print(serde_json::to_string(&Announcement { address, target: target.as_str(), luns })?);
+        return Ok(());
     }
     for lun in luns {
         print_line(&lun.facts.url)?;

@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -30,7 +31,11 @@ fn contains(text: &str, parts: &[&str]) {
 fn what_a_lun_can_not_stand_on() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("disk");
-    contains(&refused(&["fiel//x"]), &["\"fiel\"", "there is: file", "--handler-path"]);
+    let built = handler();
+    contains(
+        &refused(&["fiel//x"]),
+        &["\"fiel\"", built.to_str().unwrap(), "there is: file;", "--handler-path", "cargo xtask build"],
+    );
     contains(&refused(&[&file(&path)]), &["does not exist", "--size 1G", path.to_str().unwrap()]);
     contains(&refused(&[&file(&path), "--read-only"]), &["does not exist"]);
     assert!(!path.exists(), "nothing may be made by a start that fails so early");
@@ -52,6 +57,10 @@ fn numbers_that_make_no_lun() {
     contains(&refused(&[&file(&path), "--size", "1000"]), &["1000 bytes", "use --size 1024"]);
     contains(&refused(&[&file(&path), "--size", "1M", "--block-size", "1000"]), &["--block-size 1000"]);
     contains(&refused(&[&file(&path), "--size", "1M", "--read-only"]), &["has 1000", "not written to"]);
+    let new = place.path().join("new");
+    contains(&refused(&[&file(&new), "--size", "1000"]), &["1000 bytes", "use --size 1024"]);
+    contains(&refused(&[&file(&new), "--size", "1M", "--block-size", "1000"]), &["--block-size 1000"]);
+    assert!(!new.exists(), "numbers are judged before a file is made");
     contains(&refused(&[&file(&path), "--size", "1M,2M"]), &["--size was given 2 times for 1 LUNs"]);
 }
 
@@ -61,7 +70,10 @@ fn a_file_that_was_made_is_named_when_a_later_step_fails() {
     let path = place.path().join("disk");
     let text = refused(&[&file(&path), "file//no/such/place/disk", "--size", "1M"]);
     contains(&text, &["LUN 1", "mkdir -p", "still there:", path.to_str().unwrap()]);
-    assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
+    let endless = place.path().join("endless");
+    let text = refused(&[&file(&endless), "--size", "8388607T"]);
+    contains(&text, &["LUN 0", "can not be made", "smaller size", endless.to_str().unwrap()]);
 }
 
 #[test]
@@ -69,7 +81,7 @@ fn one_file_is_served_once() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("disk");
     let spec = file(&path);
-    contains(&refused(&[&spec, &spec, "--size", "1M"]), &["LUN 1", "in use by device LUN 0"]);
+    contains(&refused(&[&spec, &spec, "--size", "1M"]), &["LUN 1", "in use by LUN 0;", "read-only"]);
     let mut server = Running::serve(&[&spec, "--size", "1M"]);
     server.line();
     contains(&refused(&[&spec]), &["another process", path.to_str().unwrap()]);
@@ -114,6 +126,7 @@ fn secrets() {
     let spec = file(&place.path().join("disk"));
     let secret = place.path().join("secret");
     fs::write(&secret, "short\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let path = secret.to_str().unwrap();
     let text = refused(&[&spec, "--chap-user", "me", "--chap-secret-file", path]);
     contains(&text, &["warning: ", "chmod 600", "5 bytes", "12"]);
@@ -136,7 +149,7 @@ fn handlers_that_can_not_be_loaded() {
     contains(&said.stderr, &["/no/such/place", "--handler-path"]);
     let empty = tempfile::tempdir().unwrap();
     let said = lunbox(&["serve", "--handler-path", empty.path().to_str().unwrap(), "file//x"]);
-    contains(&said.stderr, &["there is: none"]);
+    contains(&said.stderr, &[&format!("in {}; there is: none; name", empty.path().display())]);
 }
 
 #[test]

@@ -3,13 +3,18 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use serde_json::Value;
 
 use support::initiator::Initiator;
-use support::{Running, file};
+use support::{LIMIT, Running, file};
 
 #[test]
 fn the_first_line_is_a_url_that_can_be_used_and_sigterm_ends_it_flushed() {
@@ -26,12 +31,100 @@ fn the_first_line_is_a_url_that_can_be_used_and_sigterm_ends_it_flushed() {
     drop(initiator);
     assert_eq!(server.terminate(), Some(0));
     let contents = fs::read(&path).unwrap();
-    assert_eq!(contents[3 * 512..], [0x5a; 512]);
+    assert_eq!(contents[3 * 512..4 * 512], [0x5a; 512]);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    // And again, with the size that it has now.
-    let mut server = Running::serve(&[&file(&path)]);
-    assert_eq!(Initiator::login(&server.line()).read(3, 512), (vec![0x5a; 512], 0));
+    // And again, with the size that it has now: the same, although only its beginning was written to.
+    let mut server = Running::serve(&[&file(&path), "--json"]);
+    let told: Value = serde_json::from_str(&server.line()).unwrap();
+    assert_eq!(told["luns"][0]["size"], 1 << 20);
+    let mut initiator = Initiator::login(told["luns"][0]["url"].as_str().unwrap());
+    assert_eq!(initiator.read(3, 512), (vec![0x5a; 512], 0));
     assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn a_file_without_data_becomes_as_long_as_the_lun_and_one_with_data_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let [new, empty, data] = ["new", "empty", "data"].map(|name| place.path().join(name));
+    fs::write(&empty, "").unwrap();
+    fs::write(&data, [7; 512]).unwrap();
+    let mut server = Running::serve(&[&file(&new), &file(&empty), &file(&data), "--size", "1G"]);
+    server.line();
+    for path in [&new, &empty] {
+        let metadata = fs::metadata(path).unwrap();
+        assert_eq!(metadata.len(), 1 << 30);
+        assert!(metadata.blocks() < 2048, "sparse: {} blocks", metadata.blocks());
+    }
+    assert_eq!(fs::read(&data).unwrap(), [7; 512]);
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn compiled_handlers_are_kept_where_it_was_asked_for() {
+    let place = tempfile::tempdir().unwrap();
+    let cache = place.path().join("cache");
+    let spec = file(&place.path().join("disk"));
+    let mut server = Running::serve(&[&spec, "--size", "1M", "--cache-dir", cache.to_str().unwrap()]);
+    server.line();
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits() {
+    let place = tempfile::tempdir().unwrap();
+    let [disk, secret] = ["disk", "secret"].map(|name| place.path().join(name));
+    nix::unistd::mkfifo(&secret, Mode::S_IRWXU).unwrap();
+    let path = secret.to_str().unwrap();
+    let mut server =
+        Running::serve(&[&file(&disk), "--size", "1M", "--chap-user", "me", "--chap-secret-file", path]);
+    // Opens only when somebody reads; then that one waits for what is never written.
+    let deadline = Instant::now() + LIMIT;
+    let nonblocking = OFlag::O_NONBLOCK.bits();
+    let _writer = loop {
+        match fs::File::options().write(true).custom_flags(nonblocking).open(&secret) {
+            Ok(file) => break file,
+            Err(error) => assert_eq!(error.raw_os_error(), Some(Errno::ENXIO as i32), "{error}"),
+        }
+        assert!(Instant::now() < deadline, "nobody reads the secret");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(143));
+    let errors = server.errors();
+    assert!(errors.contains("error: ended by a signal before anything was served"), "{errors}");
+    assert!(!disk.exists());
+}
+
+#[test]
+fn a_program_that_does_not_read_keeps_nobody_from_ending_it() {
+    let place = tempfile::tempdir().unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let set = |flags| {
+        fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4096)).and_then(|_| fcntl(&writer, FcntlArg::F_SETFL(flags)))
+    };
+    set(OFlag::O_NONBLOCK).unwrap();
+    while (&writer).write(&[b'\n'; 4096]).is_ok() {}
+    set(OFlag::empty()).unwrap();
+    writer.flush().unwrap();
+    let spec = file(&place.path().join("disk"));
+    let arguments = [
+        &spec,
+        "--size",
+        "1M",
+        "--json",
+        "--status-interval",
+        "0.1",
+        "--stats-on-exit",
+        "--log-level",
+        "info",
+    ];
+    let mut server = Running::serve_writing_to(writer.into(), &arguments);
+    server.error_with(" serving ");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(server.errors().contains("nobody reads stdout"));
+    drop(reader);
 }
 
 #[test]
@@ -135,7 +228,7 @@ fn json_tells_everything_and_then_the_status_and_the_totals() {
             (&1.into(), &4096.into(), &0.into())
         );
     }
-    assert_eq!(fs::metadata(&paths[1]).unwrap().len(), 8192);
+    assert_eq!(fs::metadata(&paths[1]).unwrap().len(), 2 << 20);
 }
 
 #[test]

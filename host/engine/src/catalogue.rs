@@ -76,10 +76,12 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Adds a handler unless its subtype is taken. `path` is where it came from.
+    /// Adds a handler unless its subtype is taken. `path` is where it came from; the same file twice is no mistake.
     pub fn add(&mut self, path: &Path, handler: Arc<dyn HandlerFactory>) {
         let Description { subtype, name, version, .. } = handler.description().clone();
         match self.by_subtype.entry(subtype) {
+            // A directory, or a file of it, was named twice.
+            Entry::Occupied(taken) if same_file(&taken.get().path, path) => {}
             // Directories that are searched first may replace handlers of later ones; two in one are a mistake.
             Entry::Occupied(taken) if taken.get().path.parent() != path.parent() => tracing::info!(
                 path = %path.display(),
@@ -117,11 +119,11 @@ impl Catalogue {
         &self.refused
     }
 
-    /// The subtypes that there are, for messages.
+    /// The subtypes that there are, or "none"; for messages.
     #[must_use]
     pub fn subtypes(&self) -> String {
         if self.by_subtype.is_empty() {
-            return "none; is --handler-path right?".to_owned();
+            return "none".to_owned();
         }
         self.by_subtype.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
@@ -130,6 +132,11 @@ impl Catalogue {
     pub fn descriptions(&self) -> impl Iterator<Item = &Description> {
         self.iter().map(|listed| listed.handler.description())
     }
+}
+
+/// Whether two paths lead to one file, as far as that can be found out.
+fn same_file(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 fn is_handler(path: &Path) -> bool {
@@ -163,7 +170,7 @@ mod tests {
         assert_eq!(catalogue.descriptions().count(), 0);
         assert_eq!(catalogue.refused().len(), 3);
         assert!(catalogue.refused()[1].0.ends_with("handler_module.wasm"));
-        assert!(catalogue.subtypes().contains("--handler-path"));
+        assert_eq!(catalogue.subtypes(), "none");
     }
 
     #[test]
@@ -187,5 +194,33 @@ mod tests {
             assert!(catalogue.get(subtype).is_none(), "{subtype:?}");
         }
         assert_eq!(catalogue.subtypes(), "file");
+    }
+
+    #[test]
+    fn one_file_is_one_handler_however_it_is_named() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = first.path().join("handler_file.wasm");
+        fs::write(&file, "").unwrap();
+        let link = second.path().join("linked");
+        std::os::unix::fs::symlink(first.path(), &link).unwrap();
+        for other in [file.clone(), first.path().join("./handler_file.wasm"), link.join("handler_file.wasm")]
+        {
+            assert!(same_file(&file, &other), "{}", other.display());
+        }
+        let other = second.path().join("handler_file.wasm");
+        assert!(!same_file(&file, &other), "one of them is not there");
+        fs::write(&other, "").unwrap();
+        assert!(!same_file(&file, &other), "the same contents are not the same file");
+    }
+
+    #[test]
+    fn of_two_directories_the_first_one_wins() {
+        use crate::native::NativeFactory;
+        let mut catalogue = Catalogue::default();
+        for path in ["/first/handler_file.wasm", "/second/handler_file.wasm", "/first/handler_file.wasm"] {
+            catalogue.add(Path::new(path), Arc::new(NativeFactory::<lunbox_handler_file::File>::new()));
+        }
+        let listed: Vec<_> = catalogue.iter().map(|listed| listed.path.as_path()).collect();
+        assert_eq!(listed, [Path::new("/first/handler_file.wasm")]);
     }
 }

@@ -16,6 +16,9 @@ pub(crate) struct Pulse {
     active: AtomicBool,
     end: AtomicBool,
     thread: OnceLock<Thread>,
+    /// The ticker sleeps, or is about to: whether it does can not be seen from outside.
+    #[cfg(test)]
+    asleep: AtomicBool,
 }
 
 impl Pulse {
@@ -78,8 +81,12 @@ fn run(pulse: &Pulse, tick: Duration, advance: impl Fn()) {
         if idle < IDLE_TICKS {
             std::thread::sleep(tick);
         } else {
+            #[cfg(test)]
+            pulse.asleep.store(true, Ordering::SeqCst);
             // Woken for no reason it ticks once more, which does no harm.
             std::thread::park();
+            #[cfg(test)]
+            pulse.asleep.store(false, Ordering::SeqCst);
         }
         advance();
         idle = if pulse.active.swap(false, Ordering::AcqRel) { 0 } else { idle.saturating_add(1) };
@@ -122,20 +129,17 @@ mod tests {
         }
     }
 
-    /// Waits until the thread sleeps: no tick comes for much longer than a tick.
-    fn fall_asleep(ticks: &AtomicU64) {
-        wait_until("the ticker does not sleep", || {
-            let before = ticks.load(Ordering::SeqCst);
-            std::thread::park_timeout(TICK * 200);
-            ticks.load(Ordering::SeqCst) == before
-        });
+    /// Waits until the thread sleeps.
+    fn fall_asleep(ticker: &Ticker) {
+        wait_until("the ticker does not sleep", || ticker.pulse().asleep.load(Ordering::SeqCst));
     }
 
     #[test]
     fn it_sleeps_when_nobody_is_called_and_wakes_when_somebody_is() {
         let (ticker, ticks) = counting();
         for _ in 0..3 {
-            fall_asleep(&ticks);
+            fall_asleep(&ticker);
+            // Nothing ticks now: the next one comes of the beat.
             let before = ticks.load(Ordering::SeqCst);
             ticker.pulse().beat();
             wait_until("no tick follows a beat", || ticks.load(Ordering::SeqCst) > before);
@@ -159,7 +163,7 @@ mod tests {
         let (ticker, _) = counting();
         drop(ticker);
         let (ticker, ticks) = counting();
-        fall_asleep(&ticks);
+        fall_asleep(&ticker);
         drop(ticker);
         assert_eq!(Arc::strong_count(&ticks), 1, "the thread has ended");
     }

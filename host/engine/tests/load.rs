@@ -7,7 +7,8 @@ mod support;
 use std::borrow::Cow;
 use std::os::unix::fs::PermissionsExt as _;
 
-use lunbox_engine::{Engine, Fault, HandlerFactory as _, Limits, LoadError};
+use lunbox_engine::{Catalogue, Engine, Fault, HandlerFactory as _, Limits, LoadError};
+use support::captured_log::capture;
 use support::forge::Forged;
 use support::scratch::Scratch;
 use support::{engine, guests, load, read, serving};
@@ -177,4 +178,26 @@ fn what_would_not_load_is_not_precompiled() {
     let wasi = Forged { import: Some("wasi:random/random@0.2.6"), ..Forged::default() };
     let path = scratch.write("handler.wasm", &wasi.component());
     assert!(matches!(engine().precompile(&path), Err(LoadError::UngrantedImport { .. })));
+}
+
+#[test]
+fn a_directory_named_twice_is_no_mistake_but_two_handlers_of_one_subtype_in_it_are() {
+    let scratch = Scratch::new();
+    scratch.write("handler_a.wasm", &Forged::default().component());
+    let engine = engine();
+    let complaints = || {
+        let log = capture(|| {
+            let mut catalogue = Catalogue::default();
+            for _ in 0..2 {
+                catalogue.add_directory(scratch.path(), &engine).unwrap();
+            }
+            assert_eq!(catalogue.iter().count(), 1);
+        });
+        log.into_iter().filter(|(level, _)| *level < tracing::Level::INFO).map(|(_, text)| text).collect()
+    };
+    let none: Vec<String> = complaints();
+    assert_eq!(none, [""; 0]);
+    scratch.write("handler_b.wasm", &Forged::default().component());
+    let both: Vec<String> = complaints();
+    assert!(!both.is_empty() && both.iter().all(|text| text.contains("remove one of the two")), "{both:?}");
 }

@@ -27,6 +27,11 @@ const RETRY: Duration = Duration::from_millis(20);
 /// # Errors
 /// The errno of fcntl.
 pub(crate) fn take(fd: impl AsFd, writes: bool, patience: Duration) -> Result<bool, Errno> {
+    take_with(fd, writes, patience, || std::thread::sleep(RETRY))
+}
+
+/// [`take`], with what is done between two tries.
+fn take_with(fd: impl AsFd, writes: bool, patience: Duration, mut wait: impl FnMut()) -> Result<bool, Errno> {
     let deadline = Instant::now() + patience;
     let kind = if writes { libc::F_WRLCK } else { libc::F_RDLCK };
     let lock = libc::flock {
@@ -39,7 +44,7 @@ pub(crate) fn take(fd: impl AsFd, writes: bool, patience: Duration) -> Result<bo
     loop {
         match fcntl(&fd, FcntlArg::F_OFD_SETLK(&lock)) {
             Ok(_) => return Ok(true),
-            Err(Errno::EAGAIN | Errno::EACCES) if Instant::now() < deadline => std::thread::sleep(RETRY),
+            Err(Errno::EAGAIN | Errno::EACCES) if Instant::now() < deadline => wait(),
             Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
             Err(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => {
                 tracing::debug!("this file system has no locks: other processes are not kept from the file");
@@ -77,17 +82,15 @@ mod tests {
     #[test]
     fn a_lock_that_is_given_back_in_time_is_had() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let holder = file.reopen().unwrap();
-        assert!(take(&holder, true, Duration::ZERO).unwrap());
-        let (tell, told) = std::sync::mpsc::channel();
-        let other = file.reopen().unwrap();
-        let waiter = std::thread::spawn(move || {
-            tell.send(()).unwrap();
-            take(&other, true, Duration::from_secs(30)).unwrap()
+        let mut holder = Some(file.reopen().unwrap());
+        assert!(take(holder.as_ref().unwrap(), true, Duration::ZERO).unwrap());
+        let mut tries = 0;
+        // Given back while the other waits, and not before.
+        let had = take_with(file.reopen().unwrap(), true, Duration::from_secs(30), || {
+            tries += 1;
+            drop(holder.take());
         });
-        told.recv().unwrap();
-        drop(holder);
-        assert!(waiter.join().unwrap());
+        assert_eq!((had, tries), (Ok(true), 1));
     }
 
     #[test]

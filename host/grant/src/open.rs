@@ -12,6 +12,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::ftruncate;
 
 use crate::claims::{Claim, Claims, Identity};
 use crate::lock;
@@ -21,6 +22,12 @@ use crate::lock;
 pub enum Access {
     /// Reads and writes; a regular file that is missing is created, empty, for its owner only.
     Create,
+    /// As [`Self::Create`]; a regular file that is new or empty is made so many bytes long, sparse, so that whoever
+    /// opens it later finds that size.
+    Sized {
+        /// Length in bytes.
+        bytes: u64,
+    },
     /// Reads and writes what is there.
     Existing,
     /// Reads what is there. Others may read it too.
@@ -32,6 +39,11 @@ impl Access {
     #[must_use]
     pub const fn writes(self) -> bool {
         !matches!(self, Self::ReadOnly)
+    }
+
+    /// What is missing is created.
+    const fn creates(self) -> bool {
+        matches!(self, Self::Create | Self::Sized { .. })
     }
 
     /// Words for messages.
@@ -53,7 +65,7 @@ pub struct Grant {
     pub created: bool,
 }
 
-/// Why a file is not granted. Nothing stays open or was changed, except that a file may have been created.
+/// Why a file is not granted. Nothing stays open or was changed, except that an empty file may have been created.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// No absolute path.
@@ -118,19 +130,43 @@ pub enum GrantError {
     /// Another process of ours has it.
     #[error(
         "{path} is in use by another process of Lunbox; two LUNs on one file destroy each other's data: stop the other \
-         one (fuser {path}), or serve both read-only"
+         one (lsof or fuser {path} finds it), or serve both read-only"
     )]
     Locked {
         /// Where.
         path: String,
     },
     /// Two devices must not use one file if one of them writes.
-    #[error("{path} is already in use by device {holder}; two LUNs on one file destroy each other's data")]
+    #[error(
+        "{path} is already in use by {holder}; two LUNs on one file destroy each other's data: give each a file of its \
+         own, or serve both read-only"
+    )]
     Claimed {
         /// Where.
         path: String,
         /// Who was first.
         holder: String,
+    },
+    /// It can not have the length that was asked for.
+    #[error(
+        "{path} can not be made {bytes} bytes long ({errno}) and stays empty; choose a smaller size, or a file system for \
+         larger files"
+    )]
+    Length {
+        /// Where.
+        path: String,
+        /// The length that was asked for.
+        bytes: u64,
+        /// The system's answer.
+        errno: Errno,
+    },
+    /// It was found and can not be reached.
+    #[error("{path} can not be opened by way of /proc/self/fd: {errno}; is /proc mounted?")]
+    NoProc {
+        /// Where.
+        path: String,
+        /// The system's answer.
+        errno: Errno,
     },
     /// Anything else.
     #[error(
@@ -162,7 +198,7 @@ pub fn open_store(
     }
     let mut created = false;
     let fd = match open_existing(path, access) {
-        Err(Failure::System(Errno::ENOENT)) if access == Access::Create => match create(path) {
+        Err(Failure::System(Errno::ENOENT)) if access.creates() => match create(path) {
             // Something is there and yet is not: a link. Or it came this moment, then it opens now.
             Err(Failure::System(Errno::EEXIST)) => match open_existing(path, access) {
                 Err(Failure::System(Errno::ENOENT)) => {
@@ -179,7 +215,7 @@ pub fn open_store(
     };
     let fd = fd.map_err(|failure| match failure {
         Failure::Refused(error) => error,
-        Failure::System(Errno::ENOENT) if access != Access::Create => GrantError::Missing { path: owned() },
+        Failure::System(Errno::ENOENT) if !access.creates() => GrantError::Missing { path: owned() },
         Failure::System(Errno::ENOENT | Errno::ENOTDIR) => GrantError::NoDirectory { path: owned() },
         Failure::System(Errno::EISDIR) => GrantError::Directory { path: owned() },
         Failure::System(errno @ (Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ELOOP)) => {
@@ -197,6 +233,12 @@ pub fn open_store(
         return Err(GrantError::Locked { path: owned() });
     }
     let can_grow = access.writes() && matches!(identity, Identity::File { .. });
+    if let Access::Sized { bytes } = access
+        && can_grow
+    {
+        // Behind claim and lock: nobody of ours makes it longer between the look and the change.
+        fill_out(&fd, bytes).map_err(|errno| GrantError::Length { path: owned(), bytes, errno })?;
+    }
     Ok(Grant { fd, claim, can_grow, created })
 }
 
@@ -213,6 +255,14 @@ impl From<Errno> for Failure {
     }
 }
 
+/// Makes an empty file so many bytes long. What is not empty stays as long as it is.
+fn fill_out(fd: &OwnedFd, bytes: u64) -> Result<(), Errno> {
+    if fstat(fd)?.st_size > 0 {
+        return Ok(());
+    }
+    ftruncate(fd, i64::try_from(bytes).map_err(|_| Errno::EFBIG)?)
+}
+
 /// How stores are opened. `O_NONBLOCK`: a file with a lease on it must not hold us up.
 fn flags(access: Access) -> OFlag {
     let mode = if access.writes() { OFlag::O_RDWR } else { OFlag::O_RDONLY };
@@ -224,7 +274,17 @@ fn flags(access: Access) -> OFlag {
 fn open_existing(path: &str, access: Access) -> Result<OwnedFd, Failure> {
     let place = locate(Path::new(path), OFlag::empty())?;
     identify(path, &fstat(place.as_fd())?).map_err(Failure::Refused)?;
-    Ok(open(&own_link(&place), flags(access), Mode::empty())?)
+    open(&own_link(&place), flags(access), Mode::empty()).map_err(|errno| reopening(path, errno))
+}
+
+/// Why what was found can not be opened. It is there, so whatever is missing is the way to it.
+fn reopening(path: &str, errno: Errno) -> Failure {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => {
+            Failure::Refused(GrantError::NoProc { path: path.to_owned(), errno })
+        }
+        errno => Failure::System(errno),
+    }
 }
 
 /// Creates a file that must not exist, empty. Follows links on the way, but not at its end.
@@ -242,7 +302,9 @@ fn create(path: &str) -> Result<OwnedFd, Failure> {
         located => located?,
     };
     // Where it really is, whatever links and `..` led there.
-    let place = fs::read_link(own_link(&directory)).map_err(|_| Errno::ENOTDIR)?;
+    let place = fs::read_link(own_link(&directory)).map_err(|error| {
+        reopening(path, error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+    })?;
     // /dev/shm is there for files.
     if place.starts_with("/dev") && !place.starts_with("/dev/shm") {
         return Err(no_device());

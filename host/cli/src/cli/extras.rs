@@ -29,7 +29,7 @@ pub const EXAMPLES: &[(&str, &str, &str)] = &[
         "a component that was just built",
     ),
     ("inspect", "lunbox inspect --json file", "the handler of subtype file, for scripts"),
-    ("handlers", "lunbox handlers", "those of the system"),
+    ("handlers", "lunbox handlers", "those that are found without being told where"),
     ("handlers", "lunbox handlers --handler-path ./handlers", "those of one directory"),
     (
         "completions",

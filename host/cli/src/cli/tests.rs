@@ -40,6 +40,10 @@ fn every_help_names_every_option_with_examples_and_exit_statuses() {
     }
     let help = command.find_subcommand_mut("serve").unwrap().render_long_help().to_string();
     assert!(help.contains("Persistent reservations"), "the long description: {help}");
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for fact in ["Any address but loopback", "becomes that long at once", "logged to stderr stays text"] {
+        assert!(words.contains(fact), "{fact}: {help}");
+    }
     let help = Cli::command().render_long_help().to_string();
     assert!(ENVIRONMENT.iter().all(|(name, _)| help.contains(name)), "{help}");
     assert!(

@@ -1,7 +1,9 @@
 //! Where the CHAP secret comes from.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -27,7 +29,7 @@ const MAX_USER: usize = 255;
 pub(super) fn credentials(
     user: Option<&str>,
     file: Option<&Path>,
-    variable: Option<String>,
+    variable: Option<OsString>,
     output: &Output,
 ) -> anyhow::Result<Option<Credentials>> {
     let Some(user) = user else {
@@ -43,7 +45,7 @@ pub(super) fn credentials(
     }
     let (secret, source) = match (file, variable) {
         (Some(path), _) => (from_file(path, output)?, format!("--chap-secret-file {}", path.display())),
-        (None, Some(value)) => (value.into_bytes(), VARIABLE.to_owned()),
+        (None, Some(value)) => (value.into_vec(), VARIABLE.to_owned()),
         (None, None) => bail!(
             "--chap-user needs a secret; write it into a file that only you can read and name that with \
              --chap-secret-file, or set {VARIABLE}"
@@ -90,7 +92,7 @@ mod tests {
             fs::write(place.path(), contents).unwrap();
             place.path()
         });
-        credentials(user, path, variable.map(str::to_owned), &Output::new(false))
+        credentials(user, path, variable.map(OsString::from), &Output::new(false))
             .map(|found| found.map(|credentials| credentials.user))
             .map_err(|error| format!("{error:#}"))
     }
@@ -100,6 +102,9 @@ mod tests {
         assert_eq!(judge(None, None, Some("twelve bytes")), Ok(None));
         assert_eq!(judge(Some("me"), None, Some("twelve bytes")), Ok(Some("me".to_owned())));
         assert_eq!(judge(Some("me"), Some(b"twelve bytes\r\n"), Some("short")), Ok(Some("me".to_owned())));
+        // Any bytes are a secret.
+        let bytes = OsString::from_vec(b"\xff twelve bytes".to_vec());
+        assert!(credentials(Some("me"), None, Some(bytes), &Output::new(false)).unwrap().is_some());
         // The line break does not count.
         assert!(judge(Some("me"), Some(b"eleven byte\n"), None).unwrap_err().contains("11 bytes"));
     }

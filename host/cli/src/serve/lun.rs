@@ -84,6 +84,8 @@ pub(super) type Events = Arc<dyn Fn(usize, Event) + Send + Sync>;
 /// What all LUNs share.
 pub(super) struct Surroundings<'a> {
     pub(super) catalogue: &'a Catalogue,
+    /// Where its handlers were looked for, for messages.
+    pub(super) places: String,
     pub(super) claims: Arc<Claims>,
     pub(super) target: &'a TargetName,
     pub(super) events: Events,
@@ -106,15 +108,20 @@ impl Surroundings<'_> {
         let mut listed = self.catalogue.iter();
         let Some(listed) = listed.find(|listed| listed.handler.description().subtype == spec.subtype) else {
             bail!(
-                "no handler of subtype {:?}; there is: {}. --handler-path names a directory with others, --handler a \
-                 file",
+                "no handler of subtype {:?} in {}; there is: {}; name a directory that has it with --handler-path, or \
+                 the file with --handler (in a source tree, `cargo xtask build` makes target/handlers)",
                 spec.subtype,
+                self.places,
                 self.catalogue.subtypes()
             );
         };
         let config = Cfgstring::parse(&spec.config);
         if config.command_timeout.is_some() {
             self.output.warning("tcmur_cmd_time_out is ignored: initiators have time-outs of their own");
+        }
+        if let Some(size) = wanted.size {
+            // Before a file becomes that long.
+            geometry(wanted, size.bytes())?;
         }
         let Opened { claim, stores, created } = self.open(wanted, &config.text)?;
         if created {
@@ -123,8 +130,7 @@ impl Surroundings<'_> {
         let stores: Vec<_> = stores.into_iter().map(|opened| (opened.store, opened.info)).collect();
         let size = size_of(wanted, &config.text, stores.first().map(|(_, info)| (info.size, info.can_grow)))?;
         self.warn_of_hidden_bytes(wanted, size, stores.first().map(|(_, info)| info.size));
-        let geometry =
-            Geometry::check(Wording::CommandLine, size, wanted.block_size, MAX_TRANSFER / wanted.block_size)?;
+        let geometry = geometry(wanted, size)?;
 
         let features = Features { tmr: wanted.task_management, ..Features::default() };
         let options = RingOptions {
@@ -140,6 +146,9 @@ impl Surroundings<'_> {
         })?;
         let ring = Ring::attach(Arc::new(map), Doorbell::Event { wait: user.wait, ring: user.ring })?;
         let name = format!("lun{}", wanted.number);
+        let limits = RingLimits { max_data: MAX_TRANSFER, task_management: wanted.task_management };
+        let front = RingLun::new(name.clone(), kernel, geometry.block_size, limits);
+        let closer = front.closer().context("copying the descriptor of a ring")?;
         let (number, events) = (wanted.number, Arc::clone(&self.events));
         let device = lunbox_device::spawn(DeviceParts {
             name: name.clone(),
@@ -155,10 +164,14 @@ impl Surroundings<'_> {
                 limits: Limits::default(),
                 backend: Backend::Auto,
             },
-            events: Arc::new(move |event| events(number, event)),
+            events: Arc::new(move |event| {
+                if matches!(event, Event::Ended(_)) {
+                    // Initiators get their answers, whatever the thread that looks after events is doing.
+                    closer.close();
+                }
+                events(number, event);
+            }),
         })?;
-        let limits = RingLimits { max_data: MAX_TRANSFER, task_management: wanted.task_management };
-        let front = RingLun::new(name.clone(), kernel, geometry.block_size, limits);
         let description = listed.handler.description();
         let facts = Facts {
             lun: wanted.number,
@@ -180,7 +193,7 @@ impl Surroundings<'_> {
     fn open(&self, wanted: &Wanted<'_>, text: &str) -> anyhow::Result<Opened> {
         let access = match (wanted.read_only, wanted.size) {
             (true, _) => Access::ReadOnly,
-            (false, Some(_)) => Access::Create,
+            (false, Some(size)) => Access::Sized { bytes: size.bytes() },
             (false, None) => Access::Existing,
         };
         let device = format!("LUN {}", wanted.number);
@@ -205,6 +218,11 @@ impl Surroundings<'_> {
                 .warning(&format!("{spec} has {there} bytes, of which the first {size} are served (--size)"));
         }
     }
+}
+
+/// What a LUN of a size looks like, if there can be one.
+fn geometry(wanted: &Wanted<'_>, size: u64) -> anyhow::Result<Geometry> {
+    Ok(Geometry::check(Wording::CommandLine, size, wanted.block_size, MAX_TRANSFER / wanted.block_size)?)
 }
 
 /// The size of a LUN: what was asked for, else what is there. `there`: bytes, and whether it grows when written to.

@@ -4,11 +4,16 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
+use super::printer::Printer;
 use super::status::{Rates, Sample, StatusLine, Totals, TotalsLine};
 use crate::cli::Serve;
 use crate::logging;
-use crate::output::{Output, print_json};
+use crate::output::Output;
+
+/// How long a program that does not read may hold up the end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often, unless told otherwise.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -24,6 +29,8 @@ enum Audience {
 pub(super) struct Reporter {
     audience: Audience,
     output: Output,
+    /// stdout, if it is for a program.
+    printer: Option<Printer>,
     interval: Duration,
     due: Instant,
     last: Sample,
@@ -31,7 +38,7 @@ pub(super) struct Reporter {
 
 impl Reporter {
     /// On a terminal unless that is not wanted; for programs only if they ask for it.
-    pub(super) fn new(options: &Serve, output: &Output, first: &Sample) -> Self {
+    pub(super) fn new(options: &Serve, output: &Output, printer: Option<Printer>, first: &Sample) -> Self {
         let audience = if output.is_json() {
             options.status_interval.map_or(Audience::Nobody, |_| Audience::Program)
         } else if options.no_status || !io::stderr().is_terminal() {
@@ -47,7 +54,8 @@ impl Reporter {
             Audience::Terminal(bar)
         };
         let interval = options.status_interval.unwrap_or(INTERVAL);
-        Self { audience, output: *output, interval, due: Instant::now() + interval, last: first.clone() }
+        let due = Instant::now() + interval;
+        Self { audience, output: *output, printer, interval, due, last: first.clone() }
     }
 
     /// When the next status is due, if anybody wants one.
@@ -64,8 +72,12 @@ impl Reporter {
         match &self.audience {
             Audience::Nobody => {}
             Audience::Terminal(bar) => bar.set_message(rates.line()),
-            // A program that has stopped reading is served all the same.
-            Audience::Program => drop(print_json(&StatusLine { status: &rates })),
+            Audience::Program => {
+                if let Some((printer, line)) = self.printer.as_ref().zip(json(&StatusLine { status: &rates }))
+                {
+                    printer.offer(line);
+                }
+            }
         }
         self.last = now;
         // From now on: after a suspended terminal there is no backlog of reports.
@@ -79,15 +91,30 @@ impl Reporter {
         }
     }
 
-    /// Tells the totals.
+    /// Tells the totals. To a program with [`Self::drain`].
     pub(super) fn totals(&self, totals: &Totals) {
-        if self.output.is_json() {
-            // As above.
-            drop(print_json(&TotalsLine { totals }));
+        if let Some(printer) = &self.printer {
+            if let Some(line) = json(&TotalsLine { totals }) {
+                printer.print(line);
+            }
             return;
         }
         for lun in &totals.luns {
             self.output.note(&lun.line());
         }
     }
+
+    /// Waits until a program has been told everything; some seconds at the most.
+    pub(super) fn drain(&self) {
+        if let Some(printer) = &self.printer
+            && !printer.finish(PATIENCE)
+        {
+            self.output.warning("nobody reads stdout: its last lines are lost");
+        }
+    }
+}
+
+/// Numbers and plain texts can always be serialised.
+fn json(value: &impl Serialize) -> Option<String> {
+    serde_json::to_string(value).ok()
 }

@@ -7,6 +7,7 @@ use lunbox_device::Event;
 use lunbox_iscsi::ServerHandle;
 
 use super::lun::Lun;
+use super::printer::Printer;
 use super::reporter::Reporter;
 use super::status::{Sample, Totals};
 use super::stop::Stopping;
@@ -53,13 +54,13 @@ impl<'a> Running<'a> {
     pub(super) fn new(
         options: &Serve,
         output: &'a Output,
+        printer: Option<Printer>,
         server: ServerHandle,
         luns: Vec<Lun>,
-        send: Sender<Message>,
-        inbox: Receiver<Message>,
+        (send, inbox): (Sender<Message>, Receiver<Message>),
     ) -> Self {
         let started = Instant::now();
-        let reporter = Reporter::new(options, output, &sample(started, &server, &luns));
+        let reporter = Reporter::new(options, output, printer, &sample(started, &server, &luns));
         Self { output, server, luns, send, inbox, reporter, started, totals_wanted: options.stats_on_exit }
     }
 
@@ -74,6 +75,7 @@ impl<'a> Running<'a> {
         if self.totals_wanted {
             self.reporter.totals(&Totals::of(&last));
         }
+        self.reporter.drain();
         match end {
             End::Dead if exit == Exit::Ok => Exit::Failed,
             _ => exit,

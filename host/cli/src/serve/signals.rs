@@ -1,7 +1,7 @@
-//! Signals as messages.
+//! Signals as calls on a thread of their own.
 
 use std::fs;
-use std::sync::mpsc::Sender;
+use std::ops::ControlFlow;
 
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
@@ -29,21 +29,20 @@ impl Signals {
         Ok(Self(fd))
     }
 
-    /// Has each signal sent as a message made of its number, by a thread that lives as long as the process or the
-    /// receiver.
+    /// Has `take` called with the number of each signal, by a thread that lives as long as the process or until `take`
+    /// wants no more.
     ///
     /// # Errors
     /// No thread to be had.
-    pub(super) fn deliver<M: Send + 'static>(
+    pub(super) fn deliver(
         self,
-        to: Sender<M>,
-        message: impl Fn(u8) -> M + Send + 'static,
+        mut take: impl FnMut(u8) -> ControlFlow<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             // Blocks; a descriptor that fails will not get better.
             while let Ok(Some(info)) = self.0.read_signal() {
                 let number = u8::try_from(info.ssi_signo).unwrap_or(0);
-                if to.send(message(number)).is_err() {
+                if take(number).is_break() {
                     break;
                 }
             }

@@ -26,7 +26,10 @@ impl Stopping<'_> {
     pub(super) fn stop(self, server: ServerHandle, luns: Vec<Lun>) -> Exit {
         self.output.note("stopping: finishing commands and flushing (a second signal gives up)");
         let mut problems = Vec::new();
-        let send = self.send.clone();
+        let last = LastWord::new(
+            &self.send,
+            Message::FrontStopped(Err("the thread that stops the server failed".to_owned())),
+        );
         // On threads of their own, so that this one hears of the second signal, and may leave them behind.
         let spawned = std::thread::Builder::new().name("stop-front".to_owned()).spawn(move || {
             let result = match server.stop(PATIENCE) {
@@ -34,8 +37,7 @@ impl Stopping<'_> {
                 Ok(()) | Err(StopError::Unfinished { running: 0, .. }) => Ok(()),
                 Err(error) => Err(error.to_string()),
             };
-            // If the receiver has gone, so has the process.
-            let _ = send.send(Message::FrontStopped(result));
+            last.say(Message::FrontStopped(result));
         });
         if let Err(error) = spawned {
             problems.push(format!("the server could not be stopped in good order: {error}"));
@@ -57,7 +59,10 @@ impl Stopping<'_> {
 
     fn stop_devices(self, luns: Vec<Lun>, mut problems: Vec<String>) -> Exit {
         let names = names(&luns);
-        let send = self.send.clone();
+        let last = LastWord::new(
+            &self.send,
+            Message::DevicesStopped(vec!["the thread that stops the devices failed".to_owned()]),
+        );
         let spawned = std::thread::Builder::new().name("stop-devices".to_owned()).spawn(move || {
             // All at once: each may have to wait for its storage.
             let stopping: Vec<_> =
@@ -65,7 +70,7 @@ impl Stopping<'_> {
             let ended = stopping.into_iter().map(|thread| {
                 thread.join().unwrap_or_else(|_| Err("a thread that stops a device failed".to_owned()))
             });
-            let _ = send.send(Message::DevicesStopped(ended.filter_map(Result::err).collect()));
+            last.say(Message::DevicesStopped(ended.filter_map(Result::err).collect()));
         });
         if let Err(error) = spawned {
             problems.push(format!("the devices could not be stopped in good order: {error}"));
@@ -97,6 +102,55 @@ impl Stopping<'_> {
     }
 }
 
+/// Sends a message when it is dropped, so that a thread that fails is not waited for in vain.
+struct LastWord {
+    send: Sender<Message>,
+    message: Option<Message>,
+}
+
+impl LastWord {
+    fn new(send: &Sender<Message>, message: Message) -> Self {
+        Self { send: send.clone(), message: Some(message) }
+    }
+
+    /// Sends another message instead.
+    fn say(mut self, message: Message) {
+        self.message = Some(message);
+    }
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some(message) = self.message.take() {
+            // If the receiver has gone, so has the process.
+            let _ = self.send.send(message);
+        }
+    }
+}
+
 fn names(luns: &[Lun]) -> String {
     luns.iter().map(|lun| format!("{} ({})", lun.facts.lun, lun.facts.config)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_fails_is_heard_of_and_one_that_does_not_says_its_own() {
+        let (send, inbox) = channel();
+        let failed = || Message::FrontStopped(Err("failed".to_owned()));
+        let last = LastWord::new(&send, failed());
+        let thread = std::thread::spawn(move || {
+            let _last = last;
+            panic!("a defect");
+        });
+        assert!(thread.join().is_err());
+        assert!(matches!(inbox.try_recv(), Ok(Message::FrontStopped(Err(reason))) if reason == "failed"));
+        LastWord::new(&send, failed()).say(Message::FrontStopped(Ok(())));
+        assert!(matches!(inbox.try_recv(), Ok(Message::FrontStopped(Ok(())))));
+        assert!(inbox.try_recv().is_err(), "one message each");
+    }
 }

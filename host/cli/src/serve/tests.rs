@@ -45,10 +45,20 @@ fn compiled_handlers_are_kept_where_caches_belong() {
 }
 
 #[test]
+fn only_loopback_needs_no_chap() {
+    for address in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+        assert!(is_loopback(address.parse().unwrap()), "{address}");
+    }
+    for address in ["0.0.0.0", "192.0.2.1", "::", "::ffff:192.0.2.1", "2001:db8::1"] {
+        assert!(!is_loopback(address.parse().unwrap()), "{address}");
+    }
+}
+
+#[test]
 fn files_that_stay_are_named_when_the_start_fails() {
     let failed = || -> anyhow::Result<()> { Err(anyhow::anyhow!("no").context("LUN 1")) };
     let text = failed().with_context_of(&["/a".to_owned(), "/b".to_owned()]).unwrap_err().to_string();
-    assert_eq!(text, "LUN 1: no (made before that, empty, and still there: /a, /b)");
+    assert_eq!(text, "LUN 1: no (made before that, without data, and still there: /a, /b)");
     assert_eq!(failed().with_context_of(&[]).unwrap_err().to_string(), "LUN 1");
     assert!(Ok(()).with_context_of(&["/a".to_owned()]).is_ok());
 }

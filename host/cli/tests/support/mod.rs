@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod initiator;
+pub mod terminal;
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -28,14 +30,43 @@ pub struct Said {
     pub stderr: String,
 }
 
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lunbox"));
-    // What whoever runs the tests has set must not matter.
-    for variable in ["LUNBOX_HANDLER_PATH", "LUNBOX_CHAP_SECRET", "RUST_LOG"] {
+/// The built program.
+const LUNBOX: &str = env!("CARGO_BIN_EXE_lunbox");
+
+/// A program that does not see what whoever runs the tests has set.
+fn undisturbed(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for variable in ["LUNBOX_HANDLER_PATH", "LUNBOX_CHAP_SECRET", "RUST_LOG", "NO_COLOR"] {
         command.env_remove(variable);
     }
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+fn piped(mut command: Command) -> Command {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = undisturbed(LUNBOX);
+    command.args(complete(arguments));
+    piped(command)
+}
+
+/// Keeps the tests away from this machine's cache of compiled handlers, and its cache from the tests.
+fn complete<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = arguments.to_vec();
+    if arguments.first() == Some(&"serve") && !arguments.contains(&"--cache-dir") {
+        arguments.extend(["--cache-dir", concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled-handlers")]);
+    }
+    arguments
+}
+
+/// `lunbox serve` with the `file` handler on a free port.
+fn serve(handler: &Path, arguments: &[&str]) -> Vec<String> {
+    let handler = handler.to_str().expect("a plain path");
+    let all = [&["serve", "--listen", "127.0.0.1:0", "--handler", handler], arguments].concat();
+    complete(&all).into_iter().map(str::to_owned).collect()
 }
 
 /// Runs a command to its end.
@@ -75,30 +106,35 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 impl Running {
     fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the built program can be run");
-        let stdout = lines(child.stdout.take().expect("it is piped"));
+        let stdout = match child.stdout.take() {
+            Some(pipe) => lines(pipe),
+            None => lines(std::io::empty()),
+        };
         let stderr = lines(child.stderr.take().expect("it is piped"));
         Self { child, stdout, stderr }
     }
 
-    /// Starts `lunbox serve` with the `file` handler on a free port, without a cache.
+    /// Starts `lunbox serve` with the `file` handler on a free port.
     pub fn serve(arguments: &[&str]) -> Self {
-        let handler = handler();
-        let fixed =
-            ["serve", "--listen", "127.0.0.1:0", "--handler", handler.to_str().expect("a plain path")];
-        Self::spawn(command(&[&fixed, arguments].concat()))
+        let mut command = undisturbed(LUNBOX);
+        command.args(serve(&handler(), arguments));
+        Self::spawn(piped(command))
+    }
+
+    /// The same with a stdout of its own, so that [`Self::line`] has nothing to tell.
+    pub fn serve_writing_to(stdout: OwnedFd, arguments: &[&str]) -> Self {
+        let mut command = undisturbed(LUNBOX);
+        command.args(serve(&handler(), arguments));
+        let mut command = piped(command);
+        command.stdout(stdout);
+        Self::spawn(command)
     }
 
     /// The same under nohup(1).
     pub fn serve_under_nohup(spec: &str) -> Self {
-        let handler = handler();
-        let mut command = Command::new("nohup");
-        command.arg(env!("CARGO_BIN_EXE_lunbox"));
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--size", "1M", "--handler"])
-            .arg(handler)
-            .arg(spec);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self::spawn(command)
+        let mut command = undisturbed("nohup");
+        command.arg(LUNBOX).args(serve(&handler(), &["--size", "1M", spec]));
+        Self::spawn(piped(command))
     }
 
     /// The next line of stdout.

@@ -1,4 +1,4 @@
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
 
@@ -31,6 +31,37 @@ fn a_missing_file_is_created_for_root_only_and_an_existing_one_is_kept() {
     fs::write(place.path("new"), "data").unwrap();
     place.open("new", "user_0/a").unwrap();
     assert_eq!(fs::read(place.path("new")).unwrap(), b"data");
+}
+
+#[test]
+fn a_file_without_data_gets_the_size_that_was_asked_for() {
+    let place = Place::new();
+    let sized = |name: &str, bytes| {
+        open_store(&place.path(name), "a", &place.claims, Access::Sized { bytes }).map(|grant| grant.created)
+    };
+    assert!(sized("new", 1 << 30).unwrap());
+    let metadata = fs::metadata(place.path("new")).unwrap();
+    assert_eq!(metadata.len(), 1 << 30);
+    assert!(metadata.blocks() < 2048, "sparse: {} blocks", metadata.blocks());
+    fs::write(place.path("empty"), "").unwrap();
+    assert!(!sized("empty", 4096).unwrap());
+    assert_eq!(fs::metadata(place.path("empty")).unwrap().len(), 4096);
+    // What is there stays as it is.
+    fs::write(place.path("data"), "data").unwrap();
+    assert!(!sized("data", 4096).unwrap());
+    assert_eq!(fs::read(place.path("data")).unwrap(), b"data");
+    let error = sized("endless", u64::MAX).unwrap_err();
+    assert!(matches!(&error, GrantError::Length { errno: Errno::EFBIG, .. }), "{error}");
+    assert_eq!(fs::metadata(place.path("endless")).unwrap().len(), 0);
+}
+
+#[test]
+fn what_was_found_and_can_not_be_reached_is_not_called_missing() {
+    for errno in [Errno::ENOENT, Errno::ENOTDIR] {
+        let Failure::Refused(error) = reopening("/disk", errno) else { panic!("{errno}: not refused") };
+        assert!(error.to_string().contains("is /proc mounted?"), "{error}");
+    }
+    assert!(matches!(reopening("/disk", Errno::EACCES), Failure::System(Errno::EACCES)));
 }
 
 #[test]
@@ -73,7 +104,8 @@ fn one_file_serves_one_device_under_whatever_name() {
     for name in ["file", "link", "other-name"] {
         let error = place.open(name, "user_0/second").unwrap_err();
         assert!(matches!(&error, GrantError::Claimed { holder, .. } if holder == "user_0/first"), "{error}");
-        assert!(error.to_string().contains("user_0/first"), "{error}");
+        assert!(error.to_string().contains("in use by user_0/first"), "{error}");
+        assert!(error.to_string().contains("serve both read-only"), "{error}");
     }
     place.open("another", "user_0/second").unwrap();
     drop(first);
