@@ -1,9 +1,9 @@
-# LUNs of the guest benchmark; sourced after lib.sh. Two daemons share one kernel here, which neither is made for:
-# each has a lock file of its own, and while one makes a LUN the other is stopped, because each refuses every subtype
-# that it does not know and the kernel takes the first answer.
+# LUNs of the guest benchmark; sourced after lib.sh. Three daemons share one kernel here, which none is made for: each
+# has a lock file of its own, and while one makes a LUN the others are stopped, because each refuses every subtype that
+# it does not know and the kernel takes the first answer. What they serve differs by subtype: qcow, file, raw.
 
 LUN_MIB=${LUNBOX_BENCH_LUN_MIB:?}
-RUNNER=
+RUNNER= SINGLE=
 next_lun=0
 
 runner_on_bus() {
@@ -27,6 +27,26 @@ start_runner() {
     within 60 "tcmu-runner on the bus" runner_on_bus
 }
 
+single_is_ready() {
+    ! gone "$SINGLE" || fail "lunboxd --single-process ended while starting"
+    tail -n "+$((single_log_before + 1))" "$LOG" | grep -qw ready
+}
+
+# start_single: sets SINGLE: our daemon with its device loops in its own process, and the handler `raw` alone. Its log
+# goes where the other's does.
+start_single() {
+    mkdir -p "$SCRATCH/handlers-single"
+    cp /host/handlers-test/handler_raw.wasm "$SCRATCH/handlers-single/"
+    : > "$SCRATCH/single.lock"
+    : >> /run/tcmu.lock
+    single_log_before=$(wc -l < "$LOG")
+    unshare -m sh -c "mount --bind $SCRATCH/single.lock /run/tcmu.lock &&
+        exec $LUNBOXD --single-process --run-dir /run/lunbox-single --handler-path $SCRATCH/handlers-single \
+            --cache-dir /tmp/lunbox-cache-single --log-level 3" >> "$LOG" 2>&1 &
+    SINGLE=$!
+    within 60 "lunboxd --single-process says that it is ready" single_is_ready
+}
+
 # fill FILE: a preallocated file without holes; what is in it makes no difference.
 fill() { must 120 dd if=/dev/zero of="$1" bs=1M count="$LUN_MIB"; }
 
@@ -39,7 +59,7 @@ make_store() {
             must 20 modprobe -a loop ext4
             mkdir -p /mnt/disk
             must 20 mount -t tmpfs -o size=80% disk /mnt/disk
-            truncate -s "$((LUN_MIB * 4 + 64))M" /mnt/disk/image
+            truncate -s "$((LUN_MIB * 5 + 64))M" /mnt/disk/image
             must 60 mkfs.ext4 -q -F /mnt/disk/image
             must 20 mount -o loop /mnt/disk/image /mnt/ext4
             ;;
@@ -61,12 +81,32 @@ show() {
     echo "$DISK $(uio_of "${3##*/}")" > "$SCRATCH/lun-$1-$2"
 }
 
-# make_luns STORES: for each store one LUN of tcmu-runner, of the kernel's fileio and two of ours.
+# processes SIDE: sets pids to the numbers of its processes with commas between them; 0 is the kernel itself.
+processes() {
+    case $1 in
+        lunbox | control) pids=$DAEMON$(workers | sed 's/^/,/' | tr -d '\n') ;;
+        single) pids=$SINGLE ;;
+        runner) pids=$RUNNER ;;
+        fileio) pids=0 ;;
+    esac
+}
+
+# alone PID COMMAND…: runs COMMAND while of the daemons only PID is awake.
+alone() {
+    awake=$1
+    shift
+    for daemon in $DAEMON $SINGLE $RUNNER; do [ "$daemon" = "$awake" ] || kill -STOP "$daemon"; done
+    "$@"
+    for daemon in $DAEMON $SINGLE $RUNNER; do [ "$daemon" = "$awake" ] || kill -CONT "$daemon"; done
+}
+
+# make_luns STORES: for each store one LUN of tcmu-runner, of the kernel's fileio, of our single-process daemon, and
+# two of ours with workers.
 make_luns() {
     bytes=$((LUN_MIB * MIB))
     for store in $1; do
         make_store "$store"
-        for side in lunbox control runner fileio; do fill "/mnt/$store/$side"; done
+        for side in lunbox control single runner fileio; do fill "/mnt/$store/$side"; done
     done
     start_runner
     for store in $1; do
@@ -82,12 +122,15 @@ make_luns() {
         show fileio "$store" "fileio_0/fileio-$store"
     done
     start_lunboxd
-    kill -STOP "$RUNNER"
+    start_single
     for store in $1; do
-        for side in lunbox control; do mk_user "$side-$store" "file//mnt/$store/$side" "$bytes"; done
+        for side in lunbox control; do
+            alone "$DAEMON" mk_user "$side-$store" "file//mnt/$store/$side" "$bytes"
+        done
+        alone "$SINGLE" mk_user "single-$store" "raw//mnt/$store/single" "$bytes"
     done
-    kill -CONT "$RUNNER"
     for store in $1; do
-        for side in lunbox control; do show "$side" "$store" "user_0/$side-$store"; done
+        for side in lunbox control single; do show "$side" "$store" "user_0/$side-$store"; done
     done
+    [ -n "$(workers)" ] || fail "lunboxd has no worker"
 }

@@ -17,17 +17,22 @@ prepare_tracing() {
     how=tracefs
 }
 
-attached() { ! grep -qs "^TracerPid:	0$" "/proc/$1/task/"*/status; }
+attached() {
+    for attached_pid in "$@"; do
+        ! grep -qs "^TracerPid:	0$" "/proc/$attached_pid/task/"*/status || return 1
+    done
+}
 
-# start_count: counts the calls of all threads of $pid from now on.
+# start_count: counts the calls of all threads of the processes $pids from now on.
 start_count() {
     if [ "$how" = tracefs ]; then
         put 'hist:keys=common_pid,id.syscall:size=8192' "$calls" || fail "no histogram of system calls"
         put 'hist:keys=common_pid' "$bells" || fail "no histogram of doorbells"
     else
-        strace -f -ttt -y -o "$SCRATCH/strace" -p "$pid" 2> "$SCRATCH/strace.err" &
+        strace -f -ttt -y -o "$SCRATCH/strace" -p "$pids" 2> "$SCRATCH/strace.err" &
         tracer=$!
-        within 20 "strace on $pid" attached "$pid"
+        # shellcheck disable=SC2046 # a number for each process
+        within 20 "strace on $pids" attached $(echo "$pids" | tr , ' ')
     fi
     count_start=$(now)
 }
@@ -36,7 +41,7 @@ start_count() {
 stop_count() {
     head="\"how\":\"$how\",\"hundredths\":$(($(now) - count_start)),$2"
     if [ "$how" = tracefs ]; then
-        ls "/proc/$pid/task" > "$SCRATCH/threads"
+        for traced_pid in $(echo "$pids" | tr , ' '); do ls "/proc/$traced_pid/task"; done > "$SCRATCH/threads"
         cat "${calls%trigger}hist" > "$SCRATCH/calls"
         cat "${bells%trigger}hist" > "$SCRATCH/bells"
         put '!hist:keys=common_pid,id.syscall:size=8192' "$calls"

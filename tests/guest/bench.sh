@@ -1,25 +1,24 @@
 #!/bin/sh
-# The guest's side of `cargo xtask bench --guest`: our daemon, Debian's tcmu-runner and the kernel's own fileio serve
-# equal LUNs to the same kernel, and take turns. Lines that start with { are results; the rest is for people.
+# The guest's side of `cargo xtask bench --guest`: our daemon with its workers, our daemon in one process, Debian's
+# tcmu-runner and the kernel's own fileio serve equal LUNs to the same kernel, and take turns. Lines that start with {
+# are results; the rest is for people.
 . /host/tests/lib.sh
 . /host/tests/bench-luns.sh
 . /host/tests/bench-trace.sh
+. /host/tests/bench-processes.sh
 
 # What the host asks for. A case is STORE:READWRITE:BLOCK:DEPTH:FLAGS; with c among the flags our second LUN takes
-# part, with t the system calls are traced as well.
+# part, with s the daemon in one process, with t the system calls are traced as well.
 rounds=${LUNBOX_BENCH_ROUNDS:?}
 millis=${LUNBOX_BENCH_MILLIS:?}
 cases=${LUNBOX_BENCH_CASES:?}
 traced=${LUNBOX_BENCH_TRACED:?}
+restarts=${LUNBOX_BENCH_RESTARTS:?}
 
-# lun SIDE STORE: sets disk, uio and pid of a LUN; pid 0 is the kernel itself.
+# lun SIDE STORE: sets disk, uio and pids of a LUN.
 lun() {
     read -r disk uio < "$SCRATCH/lun-$1-$2"
-    case $1 in
-        lunbox | control) pid=$DAEMON ;;
-        runner) pid=$RUNNER ;;
-        fileio) pid=0 ;;
-    esac
+    processes "$1"
 }
 
 # split CASE: sets store rw block depth flags.
@@ -33,7 +32,9 @@ split() {
 
 global() {
     echo "[global]"
-    printf '%s\n' direct=1 ioengine=libaio randrepeat=0 norandommap time_based "runtime=${1}ms"
+    # Latency from submission on: tcmu-runner is at work before the submission returns.
+    printf '%s\n' direct=1 ioengine=libaio randrepeat=0 norandommap time_based "runtime=${1}ms" \
+        clat_percentiles=0 lat_percentiles=1
 }
 
 # job NAME RW BLOCK DEPTH: a job on $disk that starts when the one before has ended.
@@ -45,12 +46,14 @@ round_jobs() {
     global "$millis"
     for case in $cases; do
         split "$case"
-        control=
+        control='' single=''
         case $flags in *c*) control=control ;; esac
-        case $((turn % 3)) in
-            0) order="lunbox runner $control fileio" ;;
-            1) order="runner fileio $control lunbox" ;;
-            2) order="fileio $control lunbox runner" ;;
+        case $flags in *s*) single=single ;; esac
+        case $((turn % 4)) in
+            0) order="lunbox $single runner $control fileio" ;;
+            1) order="runner fileio $control $single lunbox" ;;
+            2) order="fileio $control lunbox $single runner" ;;
+            3) order="$single lunbox $control runner fileio" ;;
         esac
         turn=$((turn + 1))
         for side in $order; do
@@ -59,7 +62,7 @@ round_jobs() {
             job "$name" "$rw" "$block" "$depth"
             for when in before after; do
                 case $when in before) hook=exec_prerun ;; after) hook=exec_postrun ;; esac
-                echo "$hook=sh $SCRATCH/counters.sh $when $SCRATCH/counters $1 $name $pid ${uio:--}"
+                echo "$hook=sh $SCRATCH/counters.sh $when $SCRATCH/counters $1 $name $pids ${uio:--}"
             done
         done
     done
@@ -74,7 +77,7 @@ run_jobs() {
 warm_up() {
     global 300 > "$SCRATCH/jobs.fio"
     for store in $stores; do
-        for side in lunbox control runner fileio; do
+        for side in lunbox control single runner fileio; do
             lun "$side" "$store"
             job "$store:$side" randrw 4k 32 >> "$SCRATCH/jobs.fio"
         done
@@ -95,13 +98,15 @@ measure() {
 
 # --- the run
 
-say "$(uname -sr), $(nproc) processor(s): filling LUNs and starting both daemons"
+say "$(uname -sr), $(nproc) processor(s): memory of idle daemons"
 cp /host/tests/bench-counters.sh "$SCRATCH/counters.sh"
 cd "$SCRATCH" || fail "cd $SCRATCH"
 stores=$(for case in $cases; do echo "${case%%:*}"; done | sort -u)
-make_luns "$stores"
 printf '{"kind":"machine","kernel":"%s","processors":%s,"ticks_per_second":%s,"lun_mib":%s,"runner":"%s","fio":"%s"}\n' \
     "$(uname -sr)" "$(nproc)" "$(getconf CLK_TCK)" "$LUN_MIB" "$(runner_version)" "$(fio --version)"
+measure_memory
+say "filling LUNs and starting the daemons"
+make_luns "$stores"
 warm_up
 measure
 
@@ -118,6 +123,10 @@ for side in lunbox runner; do
     done
 done
 
+say "a worker is killed $restarts times"
+measure_restarts "${stores%%[!a-z0-9]*}"
+
 daemon_alive
 ! gone "$RUNNER" || fail "tcmu-runner is gone"
+! gone "$SINGLE" || fail "lunboxd --single-process is gone"
 no_kernel_errors

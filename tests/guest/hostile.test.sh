@@ -16,6 +16,7 @@ mk_user hostile hostile//tmp/hostile.img $((64 * MIB))
 map_loop hostile 1
 start_load "$neighbour" neighbour
 load=$load_pid
+worker=$(workers)
 
 dd if=/dev/urandom of=/tmp/pattern bs=4096 count=16 2> /dev/null
 must 20 dd if=/tmp/pattern of="/dev/$DISK" bs=4096 count=16 oflag=direct
@@ -52,8 +53,32 @@ for trigger in $(seq 1 16) 20 21; do
     say "trigger $trigger: status $status, $(grep -m 1 -Ei 'sense|status' "$SCRATCH/trigger" || echo 'no sense'); served again"
 done
 
+say "the same with a handler that imports WASI: it sleeps, polls, floods, and asks for what it was not granted"
+mk_user wasi wasi//tmp/wasi.img $((64 * MIB))
+map_loop wasi 2
+must 20 dd if=/tmp/pattern of="/dev/$DISK" bs=4096 count=16 oflag=direct
+for trigger in $(seq 1 12) 16 20 22; do
+    bounded 30 read_block $((64 * 2048 - trigger * 8)) 8 > "$SCRATCH/trigger" 2>&1
+    status=$?
+    case $trigger in
+        # A flood of output may use up the CPU budget here, as the log flood above.
+        6) true ;;
+        # What it asks for and does not get, and good manners.
+        4 | 5 | 11 | 20 | 22) [ $status = 0 ] ;;
+        *) [ $status != 0 ] ;;
+    esac || {
+        cat "$SCRATCH/trigger"
+        fail "WASI trigger $trigger: sg_raw ended with status $status"
+    }
+    within 15 "LUN of the WASI importer answers after trigger $trigger" reads_back
+    load_ok neighbour
+    say "WASI trigger $trigger: status $status, $(grep -m 1 -Ei 'sense|status' "$SCRATCH/trigger" || echo 'no sense'); served again"
+done
+[ "$(workers)" = "$worker" ] || fail "the worker $worker did not live through all of this: there is $(workers)"
+
 wait_for_io "$neighbour"
 stop_load neighbour "$load"
+remove_cleanly wasi 2
 remove_cleanly hostile 1
 remove_cleanly neighbour 0
 stop_lunboxd || fail "lunboxd ended with status $?"

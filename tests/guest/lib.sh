@@ -8,6 +8,7 @@ LOOPBACK=$CONFIGFS/loopback/naa.5001405f00000001/tpgt_1
 NEXUS=naa.5001405f00000002
 LOG=/tmp/lunboxd.log
 HANDLERS=/host/handlers
+LUNBOXD=/host/lunboxd
 MIB=1048576
 SCRATCH=/tmp/test-state
 DAEMON=
@@ -87,7 +88,7 @@ put() { printf '%s' "$1" > "$2"; }
 # start_lunboxd [ARGUMENT…]: sets DAEMON to its process id; returns when it is ready.
 start_lunboxd() {
     log_before=$(wc -l < "$LOG")
-    /host/lunboxd --handler-path "$HANDLERS" --cache-dir /tmp/lunbox-cache --log-level 3 "$@" >> "$LOG" 2>&1 &
+    "$LUNBOXD" --handler-path "$HANDLERS" --cache-dir /tmp/lunbox-cache --log-level 3 "$@" >> "$LOG" 2>&1 &
     DAEMON=$!
     within 60 "lunboxd says that it is ready" daemon_is_ready
 }
@@ -106,6 +107,13 @@ stop_lunboxd() {
     kill -TERM "$DAEMON"
     within 20 "lunboxd ends after SIGTERM" gone "$DAEMON"
     wait "$DAEMON"
+}
+
+# workers: process ids of the workers, one in a line.
+workers() { pgrep -f '[w]orker --tenant'; }
+# worker_is_other PID: there is one worker, and it is not PID.
+worker_is_other() {
+    other_worker=$(workers) && [ "$(echo "$other_worker" | wc -l)" = 1 ] && [ "$other_worker" != "$1" ]
 }
 
 # log_mark marks a place in the daemon's log, log_says PATTERN tells whether it matches a line after that place.
@@ -203,6 +211,27 @@ start_load() {
     ) &
     load_pid=$!
     wait_for_io "$1"
+}
+
+# start_file_load FILE DISK NAME: the same on a file that exists, in a file system on DISK.
+start_file_load() {
+    load_dir=$SCRATCH/load-$3
+    rm -rf "$load_dir"
+    mkdir -p "$load_dir"
+    (
+        trap - TERM
+        while [ ! -e "$load_dir/stop" ]; do
+            fio --name="$3" --filename="$1" --direct=1 --ioengine=libaio --rw=randwrite --iodepth=16 \
+                --bsrange=4k-64k --blockalign=4k --size=24M --randrepeat=0 --fsync=64 \
+                --verify=crc32c --do_verify=1 --verify_fatal=1 > "$load_dir/out" 2>&1 || {
+                echo "$?" > "$load_dir/failed"
+                exit 1
+            }
+            echo round >> "$load_dir/rounds"
+        done
+    ) &
+    load_pid=$!
+    wait_for_io "$2"
 }
 
 # load_ok NAME: no round has failed so far.

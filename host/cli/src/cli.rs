@@ -1,6 +1,7 @@
 //! The command line.
 
 mod extras;
+mod operate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,14 +11,19 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use extras::{ENVIRONMENT, EXAMPLES, examples};
+pub use operate::{
+    CheckPolicy, Daemon, Device, DeviceCommand, Events, Handover, OneDevice, Policy, PolicyCommand,
+    ResetDevice, Status, Worker, WorkerCommand,
+};
 
 use crate::serve::{LunSpec, TargetName};
 use crate::size::Size;
 
-/// Makes and tries LUNs whose behaviour is a sandboxed handler
+/// Makes and tries LUNs whose behaviour is a sandboxed handler, and operates lunboxd
 ///
 /// A handler is a WebAssembly component that decides what SCSI commands mean. lunbox serves LUNs with it, without a
-/// kernel module and without root, and tells what it is. (lunboxd serves the kernel's devices.)
+/// kernel module and without root, and tells what it is. lunboxd serves the kernel's devices: status, worker, device,
+/// events and handover talk to it, and policy judges what it is going to read.
 #[derive(Debug, Parser)]
 #[command(name = "lunbox", version, max_term_width = 100, after_help = extras::help(""))]
 #[command(arg_required_else_help = true, subcommand_required = true)]
@@ -71,6 +77,12 @@ pub enum Command {
     Serve(Box<Serve>),
     Inspect(Inspect),
     Handlers(Handlers),
+    Status(Status),
+    Device(Device),
+    Worker(Worker),
+    Events(Events),
+    Handover(Handover),
+    Policy(Policy),
     Completions(Completions),
     Man(Man),
 }

@@ -43,7 +43,18 @@ mod tests {
     fn every_shell_learns_every_command() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
             let script = script(shell);
-            for word in ["lunbox", "serve", "inspect", "handlers", "completions", "man", "read-only"] {
+            for word in [
+                "lunbox",
+                "serve",
+                "inspect",
+                "handlers",
+                "completions",
+                "man",
+                "read-only",
+                "device",
+                "policy",
+                "socket",
+            ] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

@@ -19,7 +19,11 @@ pub enum Exit {
 /// The table of `--help` and the manual pages.
 pub const MEANINGS: &[(&str, &str)] = &[
     ("0", "done; for serve: ended by SIGINT, SIGTERM or SIGHUP, everything flushed"),
-    ("1", "failed; stderr says why and what to do. For inspect: this host would not serve the handler"),
+    (
+        "1",
+        "failed; stderr says why and what to do. For inspect: this host would not serve the handler; for policy check: \
+         the file is wrong, or a device would be refused",
+    ),
     ("2", "the command line was not understood"),
     (
         "129, 130, 143",

@@ -173,8 +173,18 @@ fn report(path: &Path, engine: &Engine) -> anyhow::Result<Report> {
 }
 
 fn of_abilities(abilities: Abilities) -> Vec<Interface> {
-    let Abilities { block, batch, cdb, resize, unmap, write_zeroes, compare_and_write, state, events } =
-        abilities;
+    let Abilities {
+        block,
+        batch,
+        cdb,
+        resize,
+        unmap,
+        write_zeroes,
+        compare_and_write,
+        state,
+        events,
+        options,
+    } = abilities;
     [
         (true, "handler"),
         (block, "block"),
@@ -186,6 +196,7 @@ fn of_abilities(abilities: Abilities) -> Vec<Interface> {
         (compare_and_write, "block-compare-and-write"),
         (state, "state"),
         (events, "events"),
+        (options, "options"),
     ]
     .into_iter()
     .filter(|(there, _)| *there)

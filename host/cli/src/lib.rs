@@ -3,19 +3,25 @@
 //! * [`cli`] is the command line; [`manual`] and [`completions`] are made from it.
 //! * [`serve`] offers LUNs over iSCSI, without a kernel module and without root.
 //! * [`inspect`] and [`handlers`] tell what handlers are; [`search`] is where they are looked for.
+//! * [`operate`] talks to a running `lunboxd`; [`policy`] judges what it is going to read.
+//! * [`table`] and [`human`] are how results look to people.
 //! * [`output`] and [`exit`] are what all commands say to their caller, [`logging`] what they say to the curious.
 
 pub mod cli;
 pub mod completions;
 pub mod exit;
 pub mod handlers;
+pub mod human;
 pub mod inspect;
 pub mod logging;
 pub mod manual;
+pub mod operate;
 pub mod output;
+pub mod policy;
 pub mod search;
 pub mod serve;
 pub mod size;
+pub mod table;
 
 use std::process::ExitCode;
 
@@ -38,6 +44,12 @@ pub fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options, &output),
         Command::Inspect(options) => inspect::run(options, &output),
         Command::Handlers(options) => handlers::run(options, &output),
+        Command::Status(options) => operate::status(options, &output),
+        Command::Device(options) => operate::device(options, &output),
+        Command::Worker(options) => operate::worker(options, &output),
+        Command::Events(options) => operate::events(options, &output),
+        Command::Handover(options) => operate::handover(options, &output),
+        Command::Policy(options) => policy::run(options, &output),
         Command::Completions(options) => completions::run(options, &output),
         Command::Man(options) => manual::run(options, &output),
     };

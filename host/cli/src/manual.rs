@@ -66,11 +66,18 @@ fn pages() -> anyhow::Result<Vec<Page>> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let mut pages = vec![page(&command, "lunbox", "")?];
-    for sub in command.get_subcommands() {
-        let name = sub.get_name();
-        pages.push(page(sub, &format!("lunbox-{name}"), name)?);
-    }
+    below(&command, "", &mut pages)?;
     Ok(pages)
+}
+
+/// The pages of a command's commands, each followed by those of its own.
+fn below(command: &clap::Command, above: &str, pages: &mut Vec<Page>) -> anyhow::Result<()> {
+    for sub in command.get_subcommands() {
+        let name = format!("{above}{}", sub.get_name());
+        pages.push(page(sub, &format!("lunbox-{}", name.replace(' ', "-")), &name)?);
+        below(sub, &format!("{name} "), pages)?;
+    }
+    Ok(())
 }
 
 fn page(command: &clap::Command, title: &str, name: &str) -> anyhow::Result<Page> {
@@ -126,6 +133,18 @@ mod tests {
                 "lunbox-serve.1",
                 "lunbox-inspect.1",
                 "lunbox-handlers.1",
+                "lunbox-status.1",
+                "lunbox-device.1",
+                "lunbox-device-list.1",
+                "lunbox-device-show.1",
+                "lunbox-device-reset.1",
+                "lunbox-worker.1",
+                "lunbox-worker-list.1",
+                "lunbox-events.1",
+                "lunbox-handover.1",
+                "lunbox-policy.1",
+                "lunbox-policy-check.1",
+                "lunbox-policy-example.1",
                 "lunbox-completions.1",
                 "lunbox-man.1"
             ]
@@ -144,6 +163,10 @@ mod tests {
         }
         let serve = &pages[1].text;
         assert!(serve.contains("Persistent reservations"), "the long description: {serve}");
+        let show = pages.iter().find(|page| page.name == "lunbox-device-show.1").unwrap();
+        assert!(show.text.contains("\\-\\-socket") && show.text.contains("lunbox device show user_0/disk"));
+        let device = pages.iter().find(|page| page.name == "lunbox-device.1").unwrap();
+        assert!(device.text.contains("lunbox\\-device\\-show(1)"), "{}", device.text);
         let command = Cli::command();
         for argument in command.find_subcommand("serve").unwrap().get_arguments() {
             if let Some(long) = argument.get_long() {
@@ -156,7 +179,7 @@ mod tests {
     fn pages_are_written_where_they_were_wanted() {
         let directory = tempfile::tempdir().unwrap();
         let files = write(&pages().unwrap(), directory.path()).unwrap();
-        assert_eq!(files.len(), 6);
+        assert_eq!(files.len(), pages().unwrap().len());
         assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() > 200));
         let error = write(&pages().unwrap(), Path::new("/no/such/place")).unwrap_err();
         assert!(error.to_string().contains("--dir"), "{error}");

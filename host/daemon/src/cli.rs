@@ -1,5 +1,9 @@
 //! The command line.
+//!
+//! The daemon starts itself as `lunboxd worker …` and `lunboxd compile …`. These are nobody else's business and not in
+//! the help.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -15,11 +19,15 @@ Examples:
 A device is made with targetcli (/backstores/user:file create name=disk size=1G cfgstring=/srv/disk.img)
 or in configfs (dev_config=file//srv/disk.img).
 
-Log lines go to stderr. SIGTERM and SIGINT end the daemon in good order: commands in progress are finished, new
-ones are answered BUSY meanwhile. Afterwards commands wait in the kernel for the next daemon, as long as
-attrib/cmd_time_out of their device says (30 s unless changed).
+Devices run in worker processes, one for each tenant of the policy file, which are confined: they hold descriptors
+and can open nothing. The daemon starts a worker again that has died; workers outlive the daemon.
 
-Exit status: 0 after SIGTERM or SIGINT, --help, --version and --list-handlers; 1 when the daemon could not
+Log lines go to stderr. SIGTERM and SIGINT end daemon and workers in good order: commands in progress are finished,
+new ones are answered BUSY meanwhile. Afterwards commands wait in the kernel for the next daemon, as long as
+attrib/cmd_time_out of their device says (30 s unless changed). SIGUSR2 (or `lunbox handover`) ends the daemon alone:
+workers go on serving, and the next daemon takes them over, also if it is of another version.
+
+Exit status: 0 after SIGTERM, SIGINT or SIGUSR2, --help, --version and --list-handlers; 1 when the daemon could not
 start, lost its connection to the kernel, or did not understand its command line.";
 
 /// Serves TCM-User devices (LIO's user backstores) with sandboxed handlers.
@@ -29,6 +37,18 @@ pub struct Cli {
     /// Directory with the handlers: every handler_*.wasm and handler_*.cwasm in it is loaded
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/lunbox/handlers")]
     pub handler_path: PathBuf,
+
+    /// Whose devices these are and what they may; without the file everything belongs to one tenant that may everything
+    #[arg(long, value_name = "FILE", default_value = lunbox_policy::PATH)]
+    pub policy: PathBuf,
+
+    /// Directory for the control socket and the workers' sockets; on a file system that a reboot empties
+    #[arg(long, value_name = "DIR", default_value = "/run/lunbox")]
+    pub run_dir: PathBuf,
+
+    /// Run everything in this one process, unconfined: for debugging; a crash then ends all devices' service
+    #[arg(long)]
+    pub single_process: bool,
 
     /// Directory for compiled handlers; made if it is missing, not used if others can write to it
     #[arg(long, value_name = "DIR", default_value = "/var/cache/lunbox")]
@@ -45,6 +65,66 @@ pub struct Cli {
     /// Load the handlers (without --cache-dir), print what they are and how their devices are configured, and stop
     #[arg(long)]
     pub list_handlers: bool,
+}
+
+/// What this process is to be.
+#[derive(Debug)]
+pub enum Role {
+    /// The daemon.
+    Supervisor(Cli),
+    /// A worker that the daemon started.
+    Worker(WorkerCli),
+    /// A compiler that the daemon started.
+    Compiler(CompilerCli),
+}
+
+/// What the daemon tells a worker.
+#[derive(Debug, Parser)]
+#[command(name = "lunboxd worker", about = "Started by lunboxd only")]
+pub struct WorkerCli {
+    /// Its name
+    #[arg(long)]
+    pub tenant: String,
+    /// Version of the program that started it
+    #[arg(long)]
+    pub build: String,
+    /// Log level
+    #[arg(long)]
+    pub level: LevelFilter,
+    /// User and group to become
+    #[arg(long, value_parser = user)]
+    pub user: Option<(u32, u32)>,
+    /// End if it can not be confined in every way
+    #[arg(long)]
+    pub required: bool,
+}
+
+/// What the daemon tells a compiler.
+#[derive(Debug, Parser)]
+#[command(name = "lunboxd compile", about = "Started by lunboxd only")]
+pub struct CompilerCli {
+    /// Log level
+    #[arg(long)]
+    pub level: LevelFilter,
+}
+
+fn user(text: &str) -> Result<(u32, u32), String> {
+    let numbers =
+        text.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+    numbers.ok_or_else(|| "not UID:GID".to_owned())
+}
+
+/// Understands the command line, the program's name included.
+///
+/// # Errors
+/// What is not understood, and requests for help.
+pub fn role(arguments: impl IntoIterator<Item = OsString>) -> Result<Role, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("worker") => WorkerCli::try_parse_from(&arguments[1..]).map(Role::Worker),
+        Some("compile") => CompilerCli::try_parse_from(&arguments[1..]).map(Role::Compiler),
+        _ => Cli::try_parse_from(arguments).map(Role::Supervisor),
+    }
 }
 
 impl Cli {
@@ -74,9 +154,17 @@ mod tests {
     fn the_definition_is_sound_and_the_help_tells_what_it_promises() {
         Cli::command().debug_assert();
         let help = Cli::command().render_long_help().to_string();
-        for option in
-            ["--handler-path", "--cache-dir", "--log-level", "--debug", "--list-handlers", "--version"]
-        {
+        for option in [
+            "--handler-path",
+            "--cache-dir",
+            "--log-level",
+            "--debug",
+            "--list-handlers",
+            "--version",
+            "--policy",
+            "--run-dir",
+            "--single-process",
+        ] {
             assert!(help.contains(option), "{option}");
         }
         assert!(help.contains("Examples:") && help.contains("Exit status:"));
@@ -101,6 +189,22 @@ mod tests {
         for (level, expected) in levels {
             assert_eq!(parse(&["--log-level", level]).unwrap().level(), expected);
         }
+    }
+
+    #[test]
+    fn the_daemons_own_children_are_not_offered_to_anybody() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(!help.contains("compile ") && !help.contains("--tenant"), "{help}");
+        let role = |line: &str| role(line.split(' ').map(OsString::from));
+        let worker =
+            role("lunboxd worker --tenant a.uio3 --build 1 --level info --user 7:8 --required").unwrap();
+        let Role::Worker(worker) = worker else { panic!("{worker:?}") };
+        assert_eq!((worker.tenant.as_str(), worker.build.as_str()), ("a.uio3", "1"));
+        assert_eq!((worker.user, worker.required, worker.level), (Some((7, 8)), true, LevelFilter::INFO));
+        assert!(matches!(role("lunboxd compile --level warn").unwrap(), Role::Compiler(_)));
+        assert!(matches!(role("lunboxd -d").unwrap(), Role::Supervisor(_)));
+        assert!(role("lunboxd worker").is_err());
+        assert!(role("lunboxd worker --tenant a --build 1 --level info --user root").is_err());
     }
 
     #[test]

@@ -9,25 +9,30 @@
 //! the job that it caused is done (`finish`), when an admission takes too long (`give_up`), or at once if it
 //! causes none.
 
+mod ask;
+mod finish;
 mod jobs;
+mod mend;
 mod overdue;
 mod start;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lunbox_tcmu::{Change, DeviceEvent, DeviceId, Event, EventKind, Minor, Netlink, NetlinkError, UioError};
+use lunbox_tcmu::{Change, DeviceEvent, DeviceId, Event, EventKind, Minor, Netlink, NetlinkError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::job::{ADMISSION_FAILED, Admission, Finished, Job, Reason, Surroundings};
+use crate::job::{ADMISSION_FAILED, Finished, Job, Reason, Surroundings};
 use crate::mailbox::{Inbox, Mailbox};
-use crate::registry::{Entry, Registry};
-use crate::service::{Notice, Running, Starter};
+use crate::registry::Registry;
+use crate::service::{Notice, Starter};
 
 use jobs::{Jobs, MAX_JOBS};
 
+pub use ask::{Ask, DeviceState, Overview};
 pub use jobs::Ticket;
 pub use start::StartError;
 
@@ -66,13 +71,24 @@ impl Kernel for Netlink {
     }
 }
 
+/// What the control plane is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub enum Phase {
     /// Devices of a predecessor have not been taken over yet.
     Starting,
+    /// Devices are served.
     Serving,
     /// Devices are being stopped; new ones are left to the successor.
     Stopping,
+}
+
+/// Why [`Control::serve`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// `stop` is readable.
+    Signal,
+    /// Somebody asked for the devices to be left to a successor as they are.
+    HandOver,
 }
 
 /// What other threads tell the control thread.
@@ -82,6 +98,8 @@ pub enum Message<D> {
     Notice(Minor, Notice),
     /// A job is done.
     Finished(Ticket, Finished<D>),
+    /// Somebody wants to know or to have something.
+    Ask(Ask),
 }
 
 /// The control plane.
@@ -96,6 +114,12 @@ pub struct Control<K, S: Starter> {
     phase: Phase,
     /// Events were lost.
     overrun: bool,
+    /// Devices are to be left to a successor.
+    leaving: bool,
+    /// Devices in workers of another build.
+    outdated: BTreeSet<Minor>,
+    /// The device that is being handed over.
+    moving: Option<Minor>,
 }
 
 impl<K: Kernel, S: Starter> Control<K, S> {
@@ -118,6 +142,9 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             jobs: Jobs::default(),
             phase: Phase::Starting,
             overrun: false,
+            leaving: false,
+            outdated: BTreeSet::new(),
+            moving: None,
         }
     }
 
@@ -126,18 +153,22 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         self.registry.len()
     }
 
-    /// Serves until `stop` is readable, which is left as it is.
+    /// Serves until `stop` is readable, which is left as it is, or until somebody asks for a hand-over.
     ///
     /// # Errors
-    /// Netlink failed for good. Devices go on running until this is dropped.
-    pub fn serve(&mut self, stop: BorrowedFd<'_>) -> Result<(), NetlinkError> {
+    /// Netlink failed for good. Devices go on running.
+    pub fn serve(&mut self, stop: BorrowedFd<'_>) -> Result<Outcome, NetlinkError> {
         loop {
             if self.overrun {
                 self.overrun = false;
                 self.resynchronise()?;
             }
+            self.work_off();
             if self.step(Some(stop), None)? {
-                return Ok(());
+                return Ok(Outcome::Signal);
+            }
+            if self.leaving {
+                return Ok(Outcome::HandOver);
             }
         }
     }
@@ -149,6 +180,10 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     /// Netlink failed for good; the devices are stopped nevertheless.
     pub fn shut_down(&mut self) -> Result<(), NetlinkError> {
         self.phase = Phase::Stopping;
+        // A device that can not be brought back is left to the successor as it is.
+        for (ticket, minor) in self.jobs.recoveries() {
+            self.cancel(ticket, minor);
+        }
         // Stopping takes up to twice the patience; jobs beyond the limit wait for others.
         let rounds = u32::try_from(self.registry.len().div_ceil(MAX_JOBS)).unwrap_or(u32::MAX);
         let patience = self.around.patience.saturating_mul(2).saturating_mul(rounds) + Duration::from_secs(1);
@@ -165,10 +200,28 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         };
         for minor in self.registry.newest_first() {
             if let Some(served) = self.registry.served(minor) {
-                tracing::error!(device = %served.name, "not stopped in time; leaving it");
+                tracing::error!(
+                    device = %served.name,
+                    "not stopped in time; leaving it: its storage does not answer. Its commands wait until it does; \
+                     once lunboxd runs again, `lunbox device reset {}` gives the LUN a new start",
+                    served.name
+                );
             }
         }
         result
+    }
+
+    /// Ends the waits of a recovery. If it has not begun it is over at once.
+    fn cancel(&mut self, ticket: Ticket, minor: Minor) {
+        let Some(job) = self.jobs.cancel(ticket) else { return };
+        let entry = self.registry.entry(minor);
+        entry.job = None;
+        if let Job::Revive { device, .. } | Job::HandOver { device, .. } = job
+            && let Some(served) = entry.served.as_mut()
+        {
+            served.device = Some(device);
+        }
+        self.proceed(minor);
     }
 
     /// Stops a device without having been asked by the kernel, unless a job has it.
@@ -220,6 +273,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             match message {
                 Message::Notice(minor, notice) => self.hear(minor, notice),
                 Message::Finished(ticket, finished) => self.finish(ticket, finished),
+                Message::Ask(ask) => self.hear_ask(ask),
             }
         }
         self.receive()?;
@@ -257,7 +311,14 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             EventKind::Reconfigured(_) if self.jobs.is_leaving(job) => {
                 self.answer(&event, Err(Errno::EAGAIN));
             }
-            _ => entry.waiting.push_back(event),
+            ref kind => {
+                let removed = *kind == EventKind::Removed;
+                entry.waiting.push_back(event);
+                if removed {
+                    // It must not wait for a recovery that may never end.
+                    self.cancel(job, minor);
+                }
+            }
         }
     }
 
@@ -367,143 +428,6 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
     }
 
-    /// Takes the result of a job, answers the event that caused it, and turns to the node's next event.
-    fn finish(&mut self, ticket: Ticket, finished: Finished<S::Device>) {
-        if self.jobs.end(ticket).is_none() {
-            return self.too_late(finished);
-        }
-        let (minor, status) = match finished {
-            Finished::Serial { minor, result } => {
-                // Not a job on the node: the device kept running and other jobs may have been at work.
-                self.give_serial(minor, result);
-                return self.work_off();
-            }
-            Finished::Discarded { name, result } => {
-                if let Err(reason) = result {
-                    tracing::error!(device = %name, "stopped badly: {reason}");
-                }
-                return self.work_off();
-            }
-            Finished::Admitted { minor, reason, admission } => {
-                (minor, self.admitted(minor, reason, admission))
-            }
-            Finished::Resized { minor, device, bytes, result } => {
-                let served = self.registry.served(minor);
-                if let Some(served) = served {
-                    match &result {
-                        Ok(()) => tracing::info!(device = %served.name, bytes, "resized"),
-                        Err(refusal) => {
-                            tracing::warn!(device = %served.name, bytes, "not resized: {}", refusal.reason);
-                        }
-                    }
-                    if std::mem::take(&mut served.owes_serial) {
-                        device.set_serial(served.serial.clone());
-                    }
-                    served.device = Some(device);
-                }
-                (minor, Some(result.map_err(|refusal| refusal.errno)))
-            }
-            Finished::Stopped { minor, result } => {
-                if let Some(served) = self.registry.entry(minor).served.take() {
-                    match result {
-                        Ok(()) => tracing::info!(device = %served.name, "stopped"),
-                        Err(reason) => tracing::error!(device = %served.name, "stopped badly: {reason}"),
-                    }
-                }
-                (minor, Some(Ok(())))
-            }
-            Finished::Lost { minor } => {
-                tracing::error!(%minor, "a job failed, which is a defect; its device is not served any more");
-                let entry = self.registry.entry(minor);
-                if entry.served.as_ref().is_some_and(|served| served.device.is_none()) {
-                    entry.served = None;
-                }
-                (minor, Some(Err(Errno::EIO)))
-            }
-        };
-        let entry = self.registry.entry(minor);
-        entry.job = None;
-        if let (Some(event), Some(status)) = (entry.current.take(), status) {
-            self.answer(&event, status);
-        }
-        if self.registry.served(minor).is_some_and(|served| served.gone) {
-            self.retire(minor, false);
-        }
-        self.proceed(minor);
-    }
-
-    /// Turns to what waits behind a job that is over.
-    fn proceed(&mut self, minor: Minor) {
-        // The events that came meanwhile, until one of them starts a job.
-        let next = |entry: &mut Entry<_>| if entry.job.is_some() { None } else { entry.waiting.pop_front() };
-        while let Some(event) = self.registry.get(minor).and_then(next) {
-            self.act(minor, event);
-        }
-        self.registry.tidy(minor);
-        self.work_off();
-    }
-
-    /// Files a device that was admitted; gives the answer to the event that asked for it, if one is due.
-    fn admitted(
-        &mut self,
-        minor: Minor,
-        reason: Reason,
-        admission: Admission<S::Device>,
-    ) -> Option<Result<(), Errno>> {
-        match admission {
-            Admission::Served { node, id, device } => {
-                tracing::info!(device = %node.name, subtype = node.name.subtype, %minor, "serving");
-                if let Some(predecessor) = self.registry.serve(minor, id, node.name.clone(), device) {
-                    // It was enabled a second time before the end of the first was noticed.
-                    tracing::info!(device = %predecessor.name, "its UIO node had gone");
-                }
-                if std::mem::take(&mut self.registry.entry(minor).wants_serial) {
-                    self.submit(minor, Job::Serial { minor, name: node.name });
-                }
-                self.found_waiting(reason, id, Ok(()));
-                Some(Ok(()))
-            }
-            Admission::Busy(error) => {
-                if self.registry.served(minor).is_some() {
-                    // The event is older than what is known: it was answered when the device was found.
-                    tracing::debug!(%minor, "already served");
-                    return None;
-                }
-                tracing::error!("{error}");
-                Some(Err(ADMISSION_FAILED))
-            }
-            Admission::Skipped => None,
-            Admission::Refused { id, reason: why } => {
-                if reason == Reason::TakeOver {
-                    tracing::error!(
-                        %minor,
-                        "not taken over: {why}; its commands wait until that is put right and lunboxd is restarted"
-                    );
-                } else {
-                    tracing::error!(%minor, "not served: {why}");
-                }
-                if let Some(id) = id {
-                    self.found_waiting(reason, id, Err(ADMISSION_FAILED));
-                }
-                Some(Err(ADMISSION_FAILED))
-            }
-        }
-    }
-
-    /// Answers the event that was not received but found.
-    fn found_waiting(&mut self, reason: Reason, id: DeviceId, status: Result<(), Errno>) {
-        if reason == Reason::Waiting {
-            let event = DeviceEvent {
-                kind: EventKind::Added,
-                device_id: Some(id),
-                minor: None,
-                name: None,
-                wants_reply: true,
-            };
-            self.answer(&event, status);
-        }
-    }
-
     fn answer(&mut self, event: &DeviceEvent, status: Result<(), Errno>) {
         if !event.wants_reply {
             return;
@@ -513,51 +437,6 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         };
         if let Err(error) = self.kernel.reply(&event.kind, id, status) {
             tracing::error!(?event, "the answer could not be sent: {error}");
-        }
-    }
-
-    /// Listens to a device.
-    fn hear(&mut self, minor: Minor, notice: Notice) {
-        let Some(entry) = self.registry.get(minor) else { return };
-        let Some(served) = entry.served.as_mut() else {
-            // It runs, but the result of the job that started it has not been looked at yet.
-            entry.wants_serial |= notice == Notice::IdentityWanted;
-            return;
-        };
-        let name = served.name.clone();
-        match notice {
-            Notice::IdentityWanted => self.submit(minor, Job::Serial { minor, name }),
-            Notice::Trouble(reason) => tracing::warn!(device = %name, "{reason}"),
-            Notice::Recovered => tracing::info!(device = %name, "serving again"),
-            Notice::Ended(reason) => {
-                // If the node has gone, nobody will announce the removal.
-                served.gone = match self.around.uio.node(minor) {
-                    Ok(node) => node.name != name,
-                    Err(error) => matches!(error, UioError::Gone { .. } | UioError::Name { .. }),
-                };
-                if served.gone {
-                    tracing::info!(device = %name, "its UIO node has gone: {reason}");
-                    self.retire(minor, false);
-                } else {
-                    tracing::error!(
-                        device = %name,
-                        "serves no more: {reason}; restart lunboxd, or remove the device and create it again"
-                    );
-                }
-            }
-        }
-    }
-
-    fn give_serial(&mut self, minor: Minor, result: Result<String, String>) {
-        let Some(served) = self.registry.served(minor) else { return };
-        match result {
-            Ok(serial) => served.serial = serial,
-            // The INQUIRY must not hang: the number as it was known, or none.
-            Err(error) => tracing::warn!(device = %served.name, "serial number not readable: {error}"),
-        }
-        match &served.device {
-            Some(device) => device.set_serial(served.serial.clone()),
-            None => served.owes_serial = true,
         }
     }
 }

@@ -4,19 +4,24 @@
 //! Even a look into configfs may wait, and for ourselves: while a directory is being removed, its parent stays
 //! locked until the REMOVED event has been answered.
 
+mod admit;
+mod revive;
+
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lunbox_tcmu::{
-    Configfs, ConfigfsError, DeviceDirectory, DeviceId, DeviceName, Minor, NameError, Reset, Uio, UioError,
-    UioNode,
+    Configfs, ConfigfsError, DeviceDirectory, DeviceId, DeviceName, Minor, Uio, UioError, UioNode,
 };
 use nix::errno::Errno;
 
-use crate::service::{Refusal, Running, Starter};
+use crate::journal::Journal;
+use crate::service::{Cancel, Refusal, Running, Setback, Starter};
+
+use admit::admit;
+use revive::{hand_over, revive};
 
 /// Why somebody looks at a UIO node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +34,12 @@ pub enum Reason {
     TakeOver,
 }
 
-/// How often a busy UIO node is tried again.
-const RETRY: Duration = Duration::from_millis(50);
-
 /// How far an admission has got: what it waits for, for the log. Clones show the same.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<String>>);
 
 impl Progress {
-    fn at(&self, step: String) {
+    pub(crate) fn at(&self, step: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
     }
 }
@@ -46,6 +48,15 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What the control thread shares with a job while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    /// How far it has got.
+    pub progress: Progress,
+    /// Ends its waits.
+    pub cancel: Cancel,
 }
 
 /// Something to do. Devices travel with the job and come back with its result.
@@ -60,7 +71,38 @@ pub enum Job<D> {
         /// How long to wait for whoever has the UIO node open.
         patience: Duration,
         /// How far it has got.
-        progress: Progress,
+        course: Course,
+    },
+    /// Bring a device that runs no more back to serve.
+    Revive {
+        /// The device's node.
+        minor: Minor,
+        /// The device.
+        device: D,
+        /// Its name.
+        name: DeviceName,
+        /// Wait so long first.
+        delay: Duration,
+        /// How far it has got.
+        course: Course,
+    },
+    /// Move a running device to a worker of this build.
+    HandOver {
+        /// The device's node.
+        minor: Minor,
+        /// The device.
+        device: D,
+        /// Its name.
+        name: DeviceName,
+        /// How far it has got.
+        course: Course,
+    },
+    /// Let commands in again that a predecessor may have kept away.
+    Unblock {
+        /// The device's node.
+        minor: Minor,
+        /// Its name.
+        name: DeviceName,
     },
     /// Change the size.
     Resize {
@@ -111,7 +153,12 @@ pub enum Admission<D> {
         device: D,
     },
     /// It is served already, by this process or by another.
-    Busy(UioError),
+    Busy {
+        /// In whose words.
+        error: UioError,
+        /// The kernel's number for it, if its `enable` waits for an answer.
+        waiting: Option<DeviceId>,
+    },
     /// It is none of our business.
     Skipped,
     /// It can not be served, for this reason. The id is known if it could be read.
@@ -134,6 +181,35 @@ pub enum Finished<D> {
         reason: Reason,
         /// What came of it.
         admission: Admission<D>,
+    },
+    /// [`Job::Revive`].
+    Revived {
+        /// The device's node.
+        minor: Minor,
+        /// The device.
+        device: D,
+        /// Its name.
+        name: DeviceName,
+        /// Whether it serves.
+        result: Result<(), Setback>,
+    },
+    /// [`Job::HandOver`].
+    HandedOver {
+        /// The device's node.
+        minor: Minor,
+        /// The device.
+        device: D,
+        /// Its name.
+        name: DeviceName,
+        /// Whether it serves.
+        result: Result<(), Setback>,
+    },
+    /// [`Job::Unblock`].
+    Unblocked {
+        /// The device's name.
+        name: DeviceName,
+        /// Why not.
+        result: Result<(), String>,
     },
     /// [`Job::Resize`].
     Resized {
@@ -185,18 +261,25 @@ pub struct Surroundings {
     pub patience: Duration,
     /// How long an admission may take once a thread works on it. Whoever enables a device hangs meanwhile.
     pub admission: Duration,
+    /// How long a device waits before it is tried again whose loop ended or that did not start: for each try one.
+    pub retries: [Duration; 3],
+    /// Told what happens.
+    pub journal: Journal,
 }
 
 impl<D: Running> Job<D> {
     /// A [`Job::Admit`] that has not begun.
     pub fn admit(minor: Minor, reason: Reason, patience: Duration) -> Self {
-        Self::Admit { minor, reason, patience, progress: Progress::default() }
+        Self::Admit { minor, reason, patience, course: Course::default() }
     }
 
     /// The node that it is about.
     pub fn minor(&self) -> Minor {
         match self {
             Self::Admit { minor, .. }
+            | Self::Revive { minor, .. }
+            | Self::HandOver { minor, .. }
+            | Self::Unblock { minor, .. }
             | Self::Resize { minor, .. }
             | Self::Stop { minor, .. }
             | Self::Discard { minor, .. }
@@ -210,6 +293,10 @@ impl<D: Running> Job<D> {
             Self::Serial { minor, .. } => {
                 Finished::Serial { minor: *minor, result: Err("the look into configfs failed".to_owned()) }
             }
+            Self::Unblock { name, .. } => Finished::Unblocked {
+                name: name.clone(),
+                result: Err("the job failed, which is a defect".to_owned()),
+            },
             Self::Discard { name, .. } => Finished::Discarded {
                 name: name.clone(),
                 result: Err("the job failed, which is a defect".to_owned()),
@@ -227,11 +314,25 @@ impl<D: Running> Job<D> {
 
     fn work<S: Starter<Device = D>>(self, starter: &S, around: &Surroundings) -> Finished<D> {
         match self {
-            Self::Admit { minor, reason, patience, progress } => {
-                let admission = admit(minor, reason, patience, &progress, starter, around);
+            Self::Admit { minor, reason, patience, course } => {
+                let admission = admit(minor, reason, patience, &course, starter, around);
                 Finished::Admitted { minor, reason, admission }
             }
-            Self::Resize { minor, device, bytes } => {
+            Self::Revive { minor, mut device, name, delay, course } => {
+                let result = revive(&mut device, &name, delay, &course, around);
+                Finished::Revived { minor, device, name, result }
+            }
+            Self::HandOver { minor, mut device, name, course } => {
+                let result = hand_over(&mut device, &name, &course, around);
+                Finished::HandedOver { minor, device, name, result }
+            }
+            Self::Unblock { name, .. } => {
+                let directory = around.configfs.device(&name);
+                let result =
+                    if directory.exists() { tolerate_absence(directory.block(false)) } else { Ok(()) };
+                Finished::Unblocked { name, result: result.map_err(|error| error.to_string()) }
+            }
+            Self::Resize { minor, mut device, bytes } => {
                 let result = device.resize(bytes);
                 Finished::Resized { minor, device, bytes, result }
             }
@@ -259,116 +360,8 @@ impl<D: Running> Job<D> {
     }
 }
 
-fn admit<S: Starter>(
-    minor: Minor,
-    reason: Reason,
-    patience: Duration,
-    progress: &Progress,
-    starter: &S,
-    around: &Surroundings,
-) -> Admission<S::Device> {
-    let announced = match reason {
-        Reason::Announced(id) => id,
-        Reason::Waiting | Reason::TakeOver => None,
-    };
-    let refused = |id, reason: String| Admission::Refused { id, reason };
-    progress.at(format!("reading what sysfs says of {minor}"));
-    let node = match around.uio.node(minor) {
-        Ok(node) => node,
-        // Nobody asked for it by name: it went, or belongs to another driver.
-        Err(UioError::Gone { .. } | UioError::Name { source: NameError::Foreign { .. }, .. })
-            if !matches!(reason, Reason::Announced(_)) =>
-        {
-            return Admission::Skipped;
-        }
-        Err(error) => return refused(announced, error.to_string()),
-    };
-    if !starter.serves(&node.name.subtype) {
-        let known = starter.subtypes();
-        let text = format!("no handler for subtype {:?}; known subtypes: {known}", node.name.subtype);
-        // Found, not announced: another daemon may be about to answer.
-        return match reason {
-            Reason::Announced(id) => refused(id, text),
-            Reason::Waiting | Reason::TakeOver => {
-                tracing::info!(device = %node.name, "left alone: {text}");
-                Admission::Skipped
-            }
-        };
-    }
-    let directory = around.configfs.device(&node.name);
-    progress.at(format!("device {}: reading {}", node.name, directory.path().display()));
-    if matches!(reason, Reason::Waiting | Reason::TakeOver) && !directory.exists() {
-        // A closer look would wait for the removal, and the removal for our answer.
-        tracing::debug!(device = %node.name, "is being removed");
-        return Admission::Skipped;
-    }
-    if let Reason::Waiting | Reason::TakeOver = reason {
-        let enabled = match directory.enabled() {
-            // Kernels that do not show it do not wait for answers either.
-            Err(error) if error.is_absent() => true,
-            Err(error) => return refused(None, error.to_string()),
-            Ok(enabled) => enabled,
-        };
-        if enabled != (reason == Reason::TakeOver) {
-            return Admission::Skipped;
-        }
-    }
-    let id = match announced.map_or_else(|| directory.device_id(), Ok) {
-        Ok(id) => id,
-        Err(error) => return refused(None, error.to_string()),
-    };
-    progress.at(format!("device {}: opening its UIO node", node.name));
-    let uio = match claim(minor, patience, starter) {
-        Ok(uio) => uio,
-        Err(error @ UioError::Busy { .. }) => return Admission::Busy(error),
-        Err(error) => return refused(Some(id), error.to_string()),
-    };
-    let taken_over = reason == Reason::TakeOver;
-    if taken_over {
-        progress.at(format!("device {}: taking over its ring", node.name));
-        // It may have gone while the node was busy.
-        if !directory.exists() {
-            return Admission::Skipped;
-        }
-        // In this order no command gets lost: new ones are kept away, those in the ring are sent back to be
-        // tried again, and the ring starts empty.
-        let prepared = tolerate_absence(directory.block(true))
-            .and_then(|()| tolerate_absence(directory.reset_ring(Reset::Retry)));
-        if let Err(error) = prepared {
-            if directory.exists() {
-                let _ = directory.block(false);
-            }
-            return refused(Some(id), error.to_string());
-        }
-    }
-    progress.at(format!("device {}: opening its storage and starting its handler", node.name));
-    let started = starter.start(&node, uio);
-    if taken_over
-        && directory.exists()
-        && let Err(error) = tolerate_absence(directory.block(false))
-    {
-        tracing::error!(device = %node.name, "commands stay blocked: {error}; write 0 to that file");
-    }
-    match started {
-        Ok(device) => Admission::Served { node, id, device },
-        Err(reason) => refused(Some(id), reason),
-    }
-}
-
-/// Opens the UIO node; waits for whoever has it open, but not longer than `patience`.
-fn claim<S: Starter>(minor: Minor, patience: Duration, starter: &S) -> Result<OwnedFd, UioError> {
-    let deadline = Instant::now() + patience;
-    loop {
-        match starter.claim(minor) {
-            // The kernel tells nobody when a node is closed.
-            Err(UioError::Busy { .. }) if Instant::now() < deadline => std::thread::sleep(RETRY),
-            claimed => return claimed,
-        }
-    }
-}
-
 /// Old kernels have no `action` directory.
-fn tolerate_absence(result: Result<(), ConfigfsError>) -> Result<(), ConfigfsError> {
+pub(crate) fn tolerate_absence(result: Result<(), ConfigfsError>) -> Result<(), ConfigfsError> {
     result.or_else(|error| if error.is_absent() { Ok(()) } else { Err(error) })
 }
 

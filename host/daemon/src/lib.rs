@@ -1,23 +1,43 @@
-//! `lunboxd`: finds TCM-User devices, has them served by handlers, and answers the kernel.
+//! `lunboxd`: finds TCM-User devices, has them served by workers, and answers the kernel.
 //!
 //! ```text
-//!   kernel ══ netlink ══▶ control ── jobs ──▶ open ──▶ lunbox_device (one thread per LUN)
-//!                            ▲                  │ configfs, cfgstring, files
-//!                            └──── mailbox ◀────┴──── notices
+//!   kernel ══ netlink ══▶ control ── jobs ──▶ open ── policy, configfs, cfgstring, stores, fence
+//!                            ▲                  │
+//!                            │                  ▼
+//!   lunbox ── socket ──▶ control_socket      device ── descriptors ──▶ workers ══ link ══▶ worker process
+//!                            ▲                                           │                (one thread per LUN)
+//!                            └──────────────── mailbox ◀───── notices ◀──┘
 //! ```
 //!
 //! * [`control`] is the one thread that talks to the kernel. It never waits for a device.
-//! * [`job`] is what may wait, on threads of its own; [`open`] is how a device is started for real, from
-//!   configfs, its cfgstring ([`lunbox_grant`]) and a handler ([`lunbox_engine::Catalogue`]).
-//! * [`service`] is the border between the two, so that the control plane is tested without kernel and sandbox.
-//! * [`lock`] and [`module`] come before everything else; [`cli`] is the command line.
+//! * [`job`] is what may wait, on threads of its own; [`open`] is how a device is prepared for real, from the policy
+//!   ([`lunbox_policy`]), configfs, its cfgstring ([`lunbox_grant`]) and a handler ([`handlers`]); [`device`] is what the
+//!   supervisor keeps of it.
+//! * [`service`] is the border between the two, so that the control plane is tested without kernel and workers.
+//! * [`workers`] starts, adopts and buries the processes that run the loops; [`compiler`] those that compile.
+//! * [`control_socket`] answers operators from [`records`] and by asking the control thread and the workers;
+//!   [`journal`] tells them what happens.
+//! * [`supervisor`] puts it together; [`lock`] and [`module`] come before everything else; [`cli`] is the command
+//!   line, [`list`] one of its answers.
+//!
+//! No machine code of a handler runs in this process, and no device loop, unless `--single-process` asks for it.
 
 pub mod cli;
+pub mod compiler;
 pub mod control;
+pub mod control_socket;
+pub mod device;
+pub mod handlers;
 pub mod job;
+pub mod journal;
+pub mod list;
 pub mod lock;
 pub mod mailbox;
 pub mod module;
 pub mod open;
+pub mod records;
 pub mod registry;
 pub mod service;
+pub mod supervisor;
+pub mod tenants;
+pub mod workers;

@@ -1,10 +1,13 @@
 //! Which devices there are, by UIO node, and what is going on with each of them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use lunbox_tcmu::{DeviceEvent, DeviceId, DeviceName, Minor};
 
 use crate::control::Ticket;
+use crate::service::Running;
 
 /// What the control plane knows about one UIO node.
 #[derive(Debug)]
@@ -34,10 +37,45 @@ pub struct Served<D> {
     pub device: Option<D>,
     /// The serial number as it was last read.
     pub serial: String,
+    /// A job reads the serial number.
+    pub reading_serial: bool,
+    /// It was asked for again meanwhile.
+    pub read_again: bool,
     /// An INQUIRY waits for the serial number, which is known, but a job has the device.
     pub owes_serial: bool,
     /// Its UIO node has gone.
     pub gone: bool,
+    /// A predecessor's worker serves it, and its `enable` may wait for an answer that the predecessor owed.
+    pub adopted: bool,
+    /// How it came back after its loop had ended or its worker had died.
+    pub recovery: Recovery,
+}
+
+/// How a device does after its loop has ended.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// How often it was brought back.
+    pub revivals: u64,
+    /// When it was brought back for the last time.
+    pub last: Option<Instant>,
+    /// Tries since it last served for a while, those apart that failed because of its worker.
+    pub tries: usize,
+    /// The last try failed because of the device itself.
+    pub refused: bool,
+    /// Nothing more is tried, for this reason.
+    pub given_up: Option<String>,
+    /// Who asked for the device to be reset.
+    pub askers: Vec<Sender<Result<(), String>>>,
+}
+
+impl<D: Running> Served<D> {
+    /// Takes the device back from a job.
+    pub fn give_back(&mut self, device: D) {
+        if std::mem::take(&mut self.owes_serial) {
+            device.set_serial(self.serial.clone());
+        }
+        self.device = Some(device);
+    }
 }
 
 impl<D> Default for Entry<D> {
@@ -93,10 +131,19 @@ impl<D> Registry<D> {
             order,
             device: Some(device),
             serial: String::new(),
+            reading_serial: false,
+            read_again: false,
             owes_serial: false,
             gone: false,
+            adopted: false,
+            recovery: Recovery::default(),
         };
         self.entry(minor).served.replace(served)
+    }
+
+    /// All nodes.
+    pub fn entries(&self) -> impl Iterator<Item = (Minor, &Entry<D>)> {
+        self.entries.iter().map(|(&minor, entry)| (minor, entry))
     }
 
     /// Forgets a node at which nothing is served and nothing goes on.

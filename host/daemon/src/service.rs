@@ -1,15 +1,18 @@
 //! What the control plane needs to know about the devices that it starts and stops. [`crate::open`] implements
-//! it with real rings and handlers, the tests with a model.
+//! it with real rings, stores and workers, the tests with a model.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use lunbox_tcmu::{Minor, UioError, UioNode};
+use lunbox_tcmu::{DeviceId, DeviceName, Minor, UioError, UioNode};
+use lunbox_wire::Ending;
 use nix::errno::Errno;
 
 /// Makes devices. Called on threads of their own, several at a time; may block.
 pub trait Starter: Send + Sync + 'static {
-    /// A device that runs.
+    /// A device.
     type Device: Running;
 
     /// There is a handler of exactly this subtype.
@@ -18,21 +21,70 @@ pub trait Starter: Send + Sync + 'static {
     /// The subtypes that there are, for messages.
     fn subtypes(&self) -> String;
 
+    /// The devices that a predecessor's workers serve. Called once, before anything else; blocks for some seconds at
+    /// the most.
+    fn adopt(&self) -> Vec<Adopted<Self::Device>>;
+
     /// Opens the UIO node. As long as the descriptor lives nobody else can serve the device.
     ///
     /// # Errors
     /// [`UioError::Busy`] if somebody else does, this process included.
     fn claim(&self, minor: Minor) -> Result<OwnedFd, UioError>;
 
-    /// Starts the device.
+    /// Opens what the device stands on and waits until nobody's operations are left on it. The device does not run
+    /// yet; [`Running::launch`] is next.
     ///
     /// # Errors
-    /// One line for the operator: what is wrong and what to do about it. Nothing is left behind.
-    fn start(&self, node: &UioNode, uio: OwnedFd) -> Result<Self::Device, String>;
+    /// See [`Setback`], never [`Setback::Lost`]. Nothing is left behind.
+    fn prepare(
+        &self,
+        node: &UioNode,
+        id: DeviceId,
+        uio: OwnedFd,
+        cancel: &Cancel,
+    ) -> Result<Self::Device, Setback>;
 }
 
-/// A device that runs. Dropping it ends it without waiting.
+/// A device that a predecessor's worker serves.
+#[derive(Debug)]
+pub struct Adopted<D> {
+    /// Its node.
+    pub minor: Minor,
+    /// The kernel's number for it.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: DeviceName,
+    /// The device.
+    pub device: D,
+    /// The worker is of another build: the device is to be handed over to a new one.
+    pub outdated: bool,
+}
+
+/// A device. Dropping it changes nothing where it runs: that is how a supervisor leaves without disturbing it.
 pub trait Running: Send + 'static {
+    /// How it is at this moment; never blocks.
+    fn condition(&self) -> Condition;
+
+    /// Has the device served. May be called when it was prepared, or fenced after it had ended.
+    ///
+    /// # Errors
+    /// See [`Setback`]. The device does not run, and can be fenced and launched again.
+    fn launch(&mut self, cancel: &Cancel) -> Result<(), Setback>;
+
+    /// Waits until no operation of an earlier loop is left on the stores, and keeps others away from then on. Only
+    /// for a device that does not run.
+    ///
+    /// # Errors
+    /// See [`Setback`], never [`Setback::Lost`].
+    fn fence(&mut self, cancel: &Cancel) -> Result<(), Setback>;
+
+    /// Ends the loop; what the device stands on stays open here. A loop that has ended already is no error. Blocks
+    /// for about twice `patience` at the most.
+    ///
+    /// # Errors
+    /// One line for the operator. Operations may be left on the stores; [`Running::fence`] waits for them.
+    fn end(&mut self, how: Ending, patience: Duration) -> Result<(), String>;
+
     /// Answers [`Notice::IdentityWanted`]; never blocks.
     fn set_serial(&self, serial: String);
 
@@ -40,13 +92,84 @@ pub trait Running: Send + 'static {
     ///
     /// # Errors
     /// The old size stays in force.
-    fn resize(&self, bytes: u64) -> Result<(), Refusal>;
+    fn resize(&mut self, bytes: u64) -> Result<(), Refusal>;
 
-    /// Ends the device and closes its UIO node; blocks for about twice `patience` at the most.
+    /// Serves what is in the ring, ends the device and closes its UIO node; blocks for about twice `patience` at the
+    /// most.
     ///
     /// # Errors
     /// One line for the operator. The device is not usable any more.
     fn stop(self, patience: Duration) -> Result<(), String>;
+}
+
+/// How a device is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// A loop serves it.
+    Serving,
+    /// Its loop has ended, for this reason.
+    Ended(String),
+    /// Nothing runs it: its worker has died, or it was not launched.
+    Lost,
+}
+
+/// Why a device could not be brought to serve.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Setback {
+    /// The worker died meanwhile. Another one may do better.
+    #[error("its worker died")]
+    Lost,
+    /// Nobody wants it any more.
+    #[error("given up, since it was to go")]
+    Cancelled,
+    /// One line for the operator: what is wrong and what to do about it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Ends a wait. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<CancelState>);
+
+#[derive(Debug, Default)]
+struct CancelState {
+    /// Apart from the lock, so that others can look at it.
+    flag: AtomicBool,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Cancel {
+    /// Ends all waits, also those that begin later.
+    pub fn cancel(&self) {
+        let guard = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.flag.store(true, Ordering::Release);
+        drop(guard);
+        self.0.changed.notify_all();
+    }
+
+    /// It was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.flag.load(Ordering::Acquire)
+    }
+
+    /// For those who look at it between tries.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0.flag
+    }
+
+    /// Waits; true if it was cancelled before `patience` was over.
+    pub fn wait(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut guard = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if self.is_cancelled() || rest.is_zero() {
+                return self.is_cancelled();
+            }
+            guard = self.0.changed.wait_timeout(guard, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
 }
 
 /// Why a change was refused.
@@ -67,6 +190,26 @@ pub enum Notice {
     Trouble(String),
     /// The trouble is over.
     Recovered,
-    /// The device serves no more.
+    /// The loop has ended; [`Running::condition`] says so, too.
     Ended(String),
+    /// The worker has died; [`Running::condition`] says so, too.
+    Lost,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_when_it_is_cancelled_and_not_before() {
+        let cancel = Cancel::default();
+        assert!(!cancel.wait(Duration::from_millis(1)));
+        let waiting = std::thread::spawn({
+            let cancel = cancel.clone();
+            move || cancel.wait(Duration::from_secs(60))
+        });
+        cancel.cancel();
+        assert!(waiting.join().unwrap());
+        assert!(cancel.wait(Duration::ZERO) && cancel.is_cancelled());
+    }
 }

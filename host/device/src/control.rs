@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -58,10 +58,24 @@ pub enum StopError {
     Panicked,
 }
 
+/// What becomes of the ring when its loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything that is in the ring is served first.
+    Drain,
+    /// Nothing more is taken from the ring: what was taken is finished, what waits is left to the next loop, which
+    /// begins where this one ended ([`lunbox_tcmu::Ring::attach`]). Initiators see a pause and nothing else. Stores
+    /// are flushed while the loop still serves, so that the flush at its very end is short.
+    HandOver,
+    /// Nothing more is taken; what was taken is cancelled and answered BUSY.
+    Cancel,
+}
+
 pub(crate) enum Control {
     Identity(Identity),
     Resize(Bytes, ResizeClaim, Sender<Result<(), ResizeError>>),
-    Stop,
+    /// A second one cancels, whatever it says.
+    Stop(Ending),
 }
 
 /// Decides between the loop that takes a size over and the asker who runs out of patience: one of them is first.
@@ -97,14 +111,21 @@ impl Inbox {
     }
 }
 
-/// A running device. Dropping it without [`DeviceHandle::stop`] tells the loop to end and does not wait.
+/// A running device, for any thread. Dropping it without [`DeviceHandle::end`] tells the loop to end and does not
+/// wait.
 pub struct DeviceHandle {
     name: String,
     messages: Sender<Control>,
     wake: Arc<EventFd>,
     counters: Arc<Counters>,
+    thread: Mutex<Thread>,
+}
+
+/// The loop's thread, for whoever waits for its end.
+struct Thread {
     ended: Receiver<()>,
-    thread: Option<JoinHandle<()>>,
+    /// None once it was waited for.
+    join: Option<JoinHandle<()>>,
 }
 
 /// Starts a device and returns when its handler is configured and the loop takes commands.
@@ -146,7 +167,10 @@ pub fn spawn(parts: DeviceParts) -> Result<DeviceHandle, StartError> {
         })?
     };
     match start.recv() {
-        Ok(Ok(())) => Ok(DeviceHandle { name, messages, wake, counters, ended, thread: Some(thread) }),
+        Ok(Ok(())) => {
+            let thread = Mutex::new(Thread { ended, join: Some(thread) });
+            Ok(DeviceHandle { name, messages, wake, counters, thread })
+        }
         Ok(Err(error)) => {
             let _ = thread.join();
             Err(error)
@@ -226,21 +250,35 @@ impl DeviceHandle {
         }
     }
 
-    /// Serves what is in the ring, flushes, and ends the loop. After `patience` the commands in progress are
-    /// cancelled; what can not be cancelled is left to end by itself. Blocks for at most about twice `patience`.
+    /// Serves what is in the ring, flushes, and ends the loop: [`Self::end`] with [`Ending::Drain`].
     ///
     /// # Errors
     /// See [`StopError`].
-    pub fn stop(mut self, patience: Duration) -> Result<(), StopError> {
-        self.send(Control::Stop);
-        if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+    pub fn stop(self, patience: Duration) -> Result<(), StopError> {
+        self.end(Ending::Drain, patience)
+    }
+
+    /// Ends the loop. After `patience` the commands in progress are cancelled (BUSY); what can not be cancelled is
+    /// left to end by itself. Blocks for at most about twice `patience`. When it returns `Ok`, no operation refers
+    /// to the ring's data, and every command that was taken is completed, unless the ring broke.
+    ///
+    /// # Errors
+    /// See [`StopError`]. After [`StopError::StoreBusy`] it may be called again, to wait for longer. Callers on
+    /// several threads wait for each other.
+    pub fn end(&self, ending: Ending, patience: Duration) -> Result<(), StopError> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.join.is_none() {
+            return Ok(());
+        }
+        self.send(Control::Stop(ending));
+        if thread.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!(device = self.name, "commands have not ended in time: cancelling them");
-            self.send(Control::Stop);
-            if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            self.send(Control::Stop(Ending::Cancel));
+            if thread.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
                 return Err(StopError::StoreBusy(self.counters.in_flight.get()));
             }
         }
-        match self.thread.take().map(JoinHandle::join) {
+        match thread.join.take().map(JoinHandle::join) {
             Some(Err(_)) => Err(StopError::Panicked),
             _ => Ok(()),
         }
@@ -257,9 +295,10 @@ impl DeviceHandle {
 
 impl Drop for DeviceHandle {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.send(Control::Stop);
-            self.send(Control::Stop);
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if thread.join.is_some() {
+            self.send(Control::Stop(Ending::Drain));
+            self.send(Control::Stop(Ending::Cancel));
         }
     }
 }

@@ -27,7 +27,7 @@ mod settings;
 mod status;
 mod table;
 
-pub use control::{DeviceHandle, Event, ResizeError, StopError, spawn};
+pub use control::{DeviceHandle, Ending, Event, ResizeError, StopError, spawn};
 pub use ranges::{RangeTable, Window};
 pub use settings::{DeviceParts, Identity, Settings, StartError};
 pub use status::{Health, Status};

@@ -17,7 +17,7 @@ use lunbox_store::{Executor, Options, RegionId, StoreIndex};
 use lunbox_tcmu::{Next, Ring, RingError};
 
 use crate::batch::Batch;
-use crate::control::{Control, Event, Inbox, ResizeClaim, ResizeError};
+use crate::control::{Control, Ending, Event, Inbox, ResizeClaim, ResizeError};
 use crate::disk::Disk;
 use crate::guest::{Guest, Rebuild};
 use crate::ranges::RangeTable;
@@ -39,10 +39,21 @@ enum Phase {
     Serving,
     /// Serve what is there, then flush.
     Draining,
+    /// Serve until this flush has ended, then take nothing more: it leaves the last flush little to do.
+    Preparing(Option<Farewell>),
+    /// Finish what was taken, then flush.
+    HandingOver,
     /// The last flush runs.
     Flushing,
     /// Cancel what is there.
     Cancelling,
+}
+
+/// A flush of the host's own: its slot and the tag that the slot has as long as it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Farewell {
+    index: SlotIndex,
+    tag: u64,
 }
 
 /// A ring reset was seen: nothing is taken from the ring until the operations of its commands have ended.
@@ -231,7 +242,7 @@ impl DeviceLoop {
     fn accepts(&self) -> bool {
         self.reset.is_none()
             && self.resize.is_none()
-            && matches!(self.phase, Phase::Serving | Phase::Draining)
+            && matches!(self.phase, Phase::Serving | Phase::Draining | Phase::Preparing(_))
             && self.table.borrow().has_room()
     }
 
@@ -378,9 +389,10 @@ impl DeviceLoop {
                         }
                     }
                 }
-                Control::Stop => {
-                    self.phase = match self.phase {
-                        Phase::Serving => Phase::Draining,
+                Control::Stop(ending) => {
+                    self.phase = match (self.phase, ending) {
+                        (Phase::Serving, Ending::Drain) => Phase::Draining,
+                        (Phase::Serving, Ending::HandOver) => Phase::Preparing(self.flush_for_goodbye()),
                         _ => Phase::Cancelling,
                     };
                     if self.disk.recall_identity() {
@@ -435,35 +447,51 @@ impl DeviceLoop {
     }
 
     fn has_ended(&mut self) -> Result<bool, RingError> {
-        if self.phase == Phase::Serving || self.table.borrow().in_use() > 0 {
+        if let Phase::Preparing(flush) = self.phase
+            && !flush.is_some_and(|flush| self.runs(flush))
+        {
+            self.phase = Phase::HandingOver;
+        }
+        if matches!(self.phase, Phase::Serving | Phase::Preparing(_)) || self.table.borrow().in_use() > 0 {
             return Ok(false);
         }
-        if self.phase == Phase::Draining {
-            if self.reset.is_some() || self.ring.head_moved() {
-                return Ok(false);
-            }
-            self.phase = Phase::Flushing;
-            self.flush_for_goodbye();
-            self.ring.notify()?;
-            return Ok(self.table.borrow().in_use() == 0);
+        let finished = match self.phase {
+            Phase::Draining => self.reset.is_none() && !self.ring.head_moved(),
+            Phase::HandingOver => self.reset.is_none(),
+            _ => return Ok(true),
+        };
+        if !finished {
+            return Ok(false);
         }
-        Ok(true)
+        self.phase = Phase::Flushing;
+        let flush = self.flush_for_goodbye();
+        self.ring.notify()?;
+        Ok(!flush.is_some_and(|flush| self.runs(flush)))
     }
 
-    /// The host's own last command: what was answered GOOD survives a power cut after an orderly stop.
-    fn flush_for_goodbye(&mut self) {
+    fn runs(&self, flush: Farewell) -> bool {
+        let table = self.table.borrow();
+        let slot = table.peek(flush.index);
+        slot.tag == flush.tag && slot.stage != Stage::Free
+    }
+
+    /// The host's own last command: what was answered GOOD survives a power cut after an orderly stop, and the
+    /// handler has written what it still held back.
+    fn flush_for_goodbye(&mut self) -> Option<Farewell> {
         if !self.disk.write_cache() || !self.guest.serves() {
-            return;
+            return None;
         }
-        let Some(index) = self.table.borrow_mut().take() else { return };
-        {
+        let index = self.table.borrow_mut().take()?;
+        let tag = {
             let mut table = self.table.borrow_mut();
             let slot = table.slot(index);
             slot.stage = Stage::Parked;
-            let tag = Tag(slot.tag);
-            slot.block = Some(BlockCommand { tag, kind: BlockKind::Flush, fua: false, offset: 0, length: 0 });
-        }
+            let (tag, kind) = (Tag(slot.tag), BlockKind::Flush);
+            slot.block = Some(BlockCommand { tag, kind, fua: false, offset: 0, length: 0 });
+            slot.tag
+        };
         self.plan(index);
+        Some(Farewell { index, tag })
     }
 
     /// Ends everything that has not ended: waiting commands at once, running ones when their operations have.

@@ -23,6 +23,7 @@ wasmtime::component::bindgen!({
             include lunbox:handler/with-block-compare-and-write@0.1.0;
             include lunbox:handler/with-state@0.1.0;
             include lunbox:handler/with-events@0.1.0;
+            include lunbox:handler/with-options@0.1.0;
         }
     ",
     world: "lunbox:engine/everything",

@@ -55,16 +55,7 @@ impl Catalogue {
     /// # Errors
     /// See [`DirectoryError`].
     pub fn add_directory(&mut self, directory: &Path, engine: &Engine) -> Result<(), DirectoryError> {
-        let unreadable = |source| DirectoryError { path: directory.to_owned(), source };
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(directory).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if is_handler(&path) {
-                paths.push(path);
-            }
-        }
-        paths.sort_unstable();
-        for path in paths {
+        for path in handler_files(directory)? {
             match engine.load(&path) {
                 Ok(component) => self.add(&path, Arc::new(component)),
                 Err(error) => {
@@ -132,6 +123,23 @@ impl Catalogue {
     pub fn descriptions(&self) -> impl Iterator<Item = &Description> {
         self.iter().map(|listed| listed.handler.description())
     }
+}
+
+/// The files of a directory that look like handlers, by their names, in alphabetical order.
+///
+/// # Errors
+/// See [`DirectoryError`].
+pub fn handler_files(directory: &Path) -> Result<Vec<PathBuf>, DirectoryError> {
+    let unreadable = |source| DirectoryError { path: directory.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if is_handler(&path) {
+            paths.push(path);
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 /// Whether two paths lead to one file, as far as that can be found out.

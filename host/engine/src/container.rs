@@ -1,50 +1,35 @@
 //! The file format of compiled components.
 //!
 //! wasmtime trusts what it deserializes, so its output is wrapped: a header says what the code was made from, by
-//! which compiler, and what its digest is. A damaged file is recognised; a forged one is kept out by ownership
-//! (`source.rs`, `cache.rs`), not by the digest.
+//! which compiler, and what its digest is; a manifest says who the handler is, so that nobody has to run it to learn
+//! that. A damaged file is recognised; a forged one is kept out by ownership (`source.rs`, `shelf.rs`), not by the
+//! digest.
 //!
 //! | bytes | |
 //! |---|---|
 //! | 8 | magic, with the version of this format |
-//! | 32 | SHA-256 of the engine's version and settings |
-//! | 32 | SHA-256 of the component |
-//! | 32 | SHA-256 of the code |
+//! | 32 | digest of the engine: its version and settings |
+//! | 32 | digest of the component |
+//! | 32 | digest of manifest and code |
+//! | 8 | length of the manifest, little endian |
 //! | 8 | length of the code, little endian |
+//! | … | the manifest, JSON |
 //! | … | the code |
 
-use sha2::{Digest as _, Sha256};
+use crate::{Digest, Manifest};
 
-const MAGIC: [u8; 8] = *b"lunboxC1";
-const HEADER: usize = MAGIC.len() + 3 * 32 + 8;
+const MAGIC: [u8; 8] = *b"lunboxC2";
+/// What every version of the format begins with.
+const FAMILY: &[u8] = b"lunboxC";
+const HEADER: usize = MAGIC.len() + 3 * 32 + 2 * 8;
+/// Longest manifest: 32 fields with 64 words each are less than half of it.
+const MAX_MANIFEST: usize = 256 << 10;
 
-/// A SHA-256 digest.
-pub(crate) type Digest = [u8; 32];
-
-/// The digest of some bytes.
-pub(crate) fn digest(bytes: &[u8]) -> Digest {
-    Sha256::digest(bytes).into()
-}
-
-/// The digest of a value's hash input: unlike `DefaultHasher` no two different values share it.
-pub(crate) fn digest_of_value(value: &impl std::hash::Hash) -> Digest {
-    struct Feed(Sha256);
-    impl std::hash::Hasher for Feed {
-        fn write(&mut self, bytes: &[u8]) {
-            self.0.update(bytes);
-        }
-        fn finish(&self) -> u64 {
-            // Nobody asks: the digest is taken from the state.
-            0
-        }
-    }
-    let mut feed = Feed(Sha256::new());
-    value.hash(&mut feed);
-    feed.0.finalize().into()
-}
+/// Largest container in bytes: machine code has a few times the size of its component, of which 64 MiB are read.
+pub(crate) const MAX_BYTES: usize = 256 << 20;
 
 /// Why a container can not be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unusable {
     #[error("it is no precompiled handler of this format")]
     NotOurs,
@@ -56,6 +41,8 @@ pub(crate) enum Unusable {
     OtherEngine,
     #[error("it was made from another component")]
     OtherComponent,
+    #[error("its manifest: {0}")]
+    Manifest(String),
 }
 
 /// Code whose header fits and whose digest is right. Only [`parse`] makes it.
@@ -68,15 +55,42 @@ impl<'a> Intact<'a> {
     }
 }
 
-/// Wraps code.
-pub(crate) fn wrap(engine: &Digest, component: &Digest, code: &[u8]) -> Vec<u8> {
-    let length = u64::try_from(code.len()).unwrap_or(u64::MAX);
-    [&MAGIC, &engine[..], component, &digest(code), &length.to_le_bytes(), code].concat()
+/// A container that was checked.
+pub(crate) struct Parsed<'a> {
+    pub(crate) component: Digest,
+    pub(crate) manifest: Manifest,
+    pub(crate) code: Intact<'a>,
 }
 
-/// Whether a file claims to be a container.
+/// Wraps code.
+pub(crate) fn wrap(
+    engine: &Digest,
+    component: &Digest,
+    manifest: &Manifest,
+    code: &[u8],
+) -> Result<Vec<u8>, Unusable> {
+    let manifest = manifest.to_json().map_err(|error| Unusable::Manifest(error.to_string()))?;
+    if manifest.len() > MAX_MANIFEST || code.len() > MAX_BYTES - MAX_MANIFEST - HEADER {
+        return Err(Unusable::Length);
+    }
+    let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes();
+    let contents = Digest::of_all(&[&manifest, code]);
+    Ok([
+        &MAGIC[..],
+        engine.as_bytes(),
+        component.as_bytes(),
+        contents.as_bytes(),
+        &length(&manifest),
+        &length(code),
+        &manifest,
+        code,
+    ]
+    .concat())
+}
+
+/// Whether a file claims to be a container, of this version or another.
 pub(crate) fn is_one(file: &[u8]) -> bool {
-    file.starts_with(&MAGIC)
+    file.starts_with(FAMILY)
 }
 
 /// Checks a container for an engine and, where it is known, for a component.
@@ -84,49 +98,92 @@ pub(crate) fn parse<'a>(
     file: &'a [u8],
     engine: &Digest,
     component: Option<&Digest>,
-) -> Result<Intact<'a>, Unusable> {
+) -> Result<Parsed<'a>, Unusable> {
     if !is_one(file) {
         return Err(Unusable::NotOurs);
     }
-    let (header, code) = file.split_at_checked(HEADER).ok_or(Unusable::Length)?;
-    let field = |index: usize| &header[MAGIC.len() + 32 * index..][..32];
-    let length = header[HEADER - 8..].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-    if usize::try_from(length).ok() != Some(code.len()) {
-        return Err(Unusable::Length);
-    }
-    if field(0) != engine {
+    let (magic, rest) = file.split_first_chunk::<8>().ok_or(Unusable::Length)?;
+    if *magic != MAGIC {
         return Err(Unusable::OtherEngine);
     }
-    if component.is_some_and(|component| field(1) != component) {
+    let (made_by, rest) = digest(rest)?;
+    let (made_from, rest) = digest(rest)?;
+    let (contents, rest) = digest(rest)?;
+    let (manifest_length, rest) = length(rest)?;
+    let (code_length, rest) = length(rest)?;
+    if manifest_length > MAX_MANIFEST || manifest_length.checked_add(code_length) != Some(rest.len()) {
+        return Err(Unusable::Length);
+    }
+    let (manifest, code) = rest.split_at_checked(manifest_length).ok_or(Unusable::Length)?;
+    if made_by != *engine {
+        return Err(Unusable::OtherEngine);
+    }
+    if component.is_some_and(|component| made_from != *component) {
         return Err(Unusable::OtherComponent);
     }
-    if field(2) != digest(code) {
+    if contents != Digest::of(rest) {
         return Err(Unusable::Damaged);
     }
-    Ok(Intact(code))
+    let manifest = Manifest::from_json(manifest).map_err(|error| Unusable::Manifest(error.to_string()))?;
+    Ok(Parsed { component: made_from, manifest, code: Intact(code) })
+}
+
+fn digest(bytes: &[u8]) -> Result<(Digest, &[u8]), Unusable> {
+    let (digest, rest) = bytes.split_first_chunk::<32>().ok_or(Unusable::Length)?;
+    Ok((Digest::from_bytes(*digest), rest))
+}
+
+fn length(bytes: &[u8]) -> Result<(usize, &[u8]), Unusable> {
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or(Unusable::Length)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| Unusable::Length)?;
+    Ok((length, rest))
 }
 
 #[cfg(test)]
 mod tests {
+    use lunbox_contract::Description;
+
     use super::*;
+    use crate::Abilities;
 
-    const ENGINE: Digest = [1; 32];
-    const COMPONENT: Digest = [2; 32];
+    const ENGINE: Digest = Digest::from_bytes([1; 32]);
+    const COMPONENT: Digest = Digest::from_bytes([2; 32]);
+    const OTHER: Digest = Digest::from_bytes([3; 32]);
 
-    fn parsed(file: &[u8]) -> Result<&[u8], Unusable> {
-        parse(file, &ENGINE, Some(&COMPONENT)).map(|intact| intact.code())
+    fn manifest() -> Manifest {
+        let text = |text: &str| text.to_owned();
+        Manifest {
+            description: Description {
+                subtype: text("x"),
+                name: text("X"),
+                version: text("1"),
+                config_help: text(""),
+            },
+            abilities: Abilities { block: true, ..Abilities::default() },
+            schema: None,
+            wasi: false,
+        }
+    }
+
+    fn wrapped(engine: &Digest, component: &Digest, code: &[u8]) -> Vec<u8> {
+        wrap(engine, component, &manifest(), code).unwrap()
+    }
+
+    fn parsed(file: &[u8]) -> Result<(Digest, Manifest, &[u8]), Unusable> {
+        parse(file, &ENGINE, Some(&COMPONENT))
+            .map(|parsed| (parsed.component, parsed.manifest, parsed.code.code()))
     }
 
     #[test]
     fn what_was_wrapped_comes_out() {
-        let file = wrap(&ENGINE, &COMPONENT, b"code");
-        assert_eq!(parsed(&file), Ok(&b"code"[..]));
-        assert_eq!(parse(&file, &ENGINE, None).map(|intact| intact.code()), Ok(&b"code"[..]));
+        let file = wrapped(&ENGINE, &COMPONENT, b"code");
+        assert_eq!(parsed(&file), Ok((COMPONENT, manifest(), &b"code"[..])));
+        assert_eq!(parse(&file, &ENGINE, None).map(|parsed| parsed.component), Ok(COMPONENT));
     }
 
     #[test]
     fn every_flipped_bit_is_found() {
-        let file = wrap(&ENGINE, &COMPONENT, b"code");
+        let file = wrapped(&ENGINE, &COMPONENT, b"code");
         for bit in 0..8 * file.len() {
             let mut damaged = file.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -136,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_other_length_is_found() {
-        let mut file = wrap(&ENGINE, &COMPONENT, b"code");
+        let mut file = wrapped(&ENGINE, &COMPONENT, b"code");
         for length in 0..file.len() {
             assert!(parsed(&file[..length]).is_err(), "{length} bytes");
         }
@@ -145,15 +202,30 @@ mod tests {
     }
 
     #[test]
-    fn others_code_is_refused() {
-        assert_eq!(parsed(&wrap(&[3; 32], &COMPONENT, b"")), Err(Unusable::OtherEngine));
-        assert_eq!(parsed(&wrap(&ENGINE, &[3; 32], b"")), Err(Unusable::OtherComponent));
+    fn lengths_that_overflow_are_found() {
+        let file = wrapped(&ENGINE, &COMPONENT, b"code");
+        for place in [HEADER - 16, HEADER - 8] {
+            let mut damaged = file.clone();
+            damaged[place..place + 8].fill(0xff);
+            assert_eq!(parsed(&damaged), Err(Unusable::Length));
+        }
     }
 
     #[test]
-    fn a_values_digest_depends_on_all_of_it() {
-        assert_eq!(digest_of_value(&("a", 1)), digest_of_value(&("a", 1)));
-        assert_ne!(digest_of_value(&("a", 1)), digest_of_value(&("a", 2)));
-        assert_ne!(digest_of_value(&("ab", "c")), digest_of_value(&("a", "bc")));
+    fn others_code_is_refused() {
+        assert_eq!(parsed(&wrapped(&OTHER, &COMPONENT, b"")), Err(Unusable::OtherEngine));
+        assert_eq!(parsed(&wrapped(&ENGINE, &OTHER, b"")), Err(Unusable::OtherComponent));
+        let mut older = wrapped(&ENGINE, &COMPONENT, b"");
+        older[7] = b'1';
+        assert!(is_one(&older));
+        assert_eq!(parsed(&older), Err(Unusable::OtherEngine));
+    }
+
+    #[test]
+    fn a_manifest_that_nobody_checked_is_refused() {
+        let mut lying = manifest();
+        lying.description.subtype = "..".to_owned();
+        let file = wrap(&ENGINE, &COMPONENT, &lying, b"code").unwrap();
+        assert!(matches!(parsed(&file), Err(Unusable::Manifest(problem)) if problem.contains("subtype")));
     }
 }

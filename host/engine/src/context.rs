@@ -30,12 +30,43 @@ impl Context {
             hostcall_bytes: limits.hostcall_bytes,
         }
     }
+}
 
-    fn buffers(&self) -> Result<RefMut<'_, dyn Buffers + 'static>, Stop> {
-        self.buffers
-            .try_borrow_mut()
-            .map_err(|_| Stop::Host("the buffers are borrowed during a call into the handler"))
+/// `buffers.take`.
+pub(crate) fn take(
+    buffers: &SharedBuffers,
+    limit: u32,
+    tag: types::Tag,
+    buffer: types::BufferId,
+    offset: u32,
+    length: u32,
+) -> wasmtime::Result<Result<Vec<u8>, buffers::BufferError>> {
+    // Before anything is allocated: the length is the guest's word.
+    let Ok(size) = usize::try_from(length) else { return Ok(Err(buffers::BufferError::OutOfRange)) };
+    if length > limit {
+        return Ok(Err(buffers::BufferError::OutOfRange));
     }
+    let mut bytes = vec![0; size];
+    let taken = borrow(buffers)?.take(Tag(tag), BufferId(buffer), offset, &mut bytes);
+    Ok(taken.map(|()| bytes).map_err(Into::into))
+}
+
+/// `buffers.put`.
+pub(crate) fn put(
+    buffers: &SharedBuffers,
+    tag: types::Tag,
+    buffer: types::BufferId,
+    offset: u32,
+    data: &[u8],
+) -> wasmtime::Result<Result<(), buffers::BufferError>> {
+    let put = borrow(buffers)?.put(Tag(tag), BufferId(buffer), offset, data);
+    Ok(put.map_err(Into::into))
+}
+
+fn borrow(buffers: &SharedBuffers) -> Result<RefMut<'_, dyn Buffers + 'static>, Stop> {
+    buffers
+        .try_borrow_mut()
+        .map_err(|_| Stop::Host("the buffers are borrowed during a call into the handler"))
 }
 
 impl buffers::Host for Context {
@@ -46,14 +77,7 @@ impl buffers::Host for Context {
         offset: u32,
         length: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, buffers::BufferError>> {
-        // Before anything is allocated: the length is the guest's word.
-        let Ok(size) = usize::try_from(length) else { return Ok(Err(buffers::BufferError::OutOfRange)) };
-        if length > self.hostcall_bytes {
-            return Ok(Err(buffers::BufferError::OutOfRange));
-        }
-        let mut bytes = vec![0; size];
-        let taken = self.buffers()?.take(Tag(tag), BufferId(buffer), offset, &mut bytes);
-        Ok(taken.map(|()| bytes).map_err(Into::into))
+        take(&self.buffers, self.hostcall_bytes, tag, buffer, offset, length)
     }
 
     fn put(
@@ -63,8 +87,7 @@ impl buffers::Host for Context {
         offset: u32,
         data: Vec<u8>,
     ) -> wasmtime::Result<Result<(), buffers::BufferError>> {
-        let put = self.buffers()?.put(Tag(tag), BufferId(buffer), offset, &data);
-        Ok(put.map_err(Into::into))
+        put(&self.buffers, tag, buffer, offset, &data)
     }
 }
 

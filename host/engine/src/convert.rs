@@ -2,13 +2,14 @@
 //! contract forbids is a [`Fault::Contract`], whatever the guest meant.
 
 use lunbox_contract::{
-    BlockCommand, BlockKind, BufferId, CdbCommand, ConfigError, DeviceConfig, DeviceInfo, Event, MAX_OPS, Op,
-    OpError, OpFailure, OpFlags, OpKind, OpsResult, Outcome, Status, StoreId, StoreInfo, UnmapLimits,
+    BlockCommand, BlockKind, BufferId, CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event,
+    Field, FieldKind, Grammar, MAX_OPS, Op, OpError, OpFailure, OpFlags, OpKind, OpsResult, Outcome, Schema,
+    Status, StoreId, StoreInfo, UnmapLimits,
 };
 use lunbox_scsi::{Sense, SenseKey};
 
 use crate::Fault;
-use crate::bindings::exports::lunbox::handler::{block_unmap, cdb, events};
+use crate::bindings::exports::lunbox::handler::{block_unmap, cdb, events, handler, options};
 use crate::bindings::lunbox::handler::types as wit;
 use crate::text::one_line;
 
@@ -196,6 +197,40 @@ pub(crate) const fn event(event: Event) -> events::Event {
         Event::StoreReconnected => events::Event::StoreReconnected,
         Event::Idle => events::Event::Idle,
     }
+}
+
+/// Who the handler is; unchecked.
+pub(crate) fn description(description: handler::Description) -> Description {
+    let handler::Description { subtype, name, version, config_help } = description;
+    Description { subtype, name, version, config_help }
+}
+
+/// An option schema as the guest declared it; [`Schema::check`] judges it.
+pub(crate) fn schema(schema: options::Schema) -> Schema {
+    let grammar = match schema.grammar {
+        options::Grammar::Whole => Grammar::Whole,
+        options::Grammar::Semicolon => Grammar::Semicolon,
+        options::Grammar::Zbc => Grammar::Zbc,
+        options::Grammar::Fbo => Grammar::Fbo,
+    };
+    Schema { grammar, fields: schema.fields.into_iter().map(field).collect() }
+}
+
+fn field(field: options::Field) -> Field {
+    let options::Field { name, kind, required, help } = field;
+    let kind = match kind {
+        options::FieldKind::Path(options::Access { read_only, create }) => {
+            FieldKind::Path { read_only, create }
+        }
+        options::FieldKind::Store(options::Access { read_only, create }) => {
+            FieldKind::Store { read_only, create }
+        }
+        options::FieldKind::Number(options::Bounds { min, max }) => FieldKind::Number { min, max },
+        options::FieldKind::Choice(words) => FieldKind::Choice(words),
+        options::FieldKind::Text => FieldKind::Text,
+        options::FieldKind::Flag => FieldKind::Flag,
+    };
+    Field { name, kind, required, help }
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunbox_contract::CONTRACT_VERSION;
+use tracing::warn;
 use wasmtime::Config;
 
-use crate::cache::Cache;
-use crate::container::{self, Digest};
+use crate::Digest;
+use crate::shelf::Shelf;
 use crate::ticker::Ticker;
 
 /// Stack of a guest in bytes. Half a MiB holds thousands of frames, and leaves room for the host's own frames on a
@@ -62,9 +64,9 @@ pub struct Engine {
 #[derive(Debug)]
 pub(crate) struct Runtime {
     pub(crate) wasmtime: wasmtime::Engine,
-    /// Names the compiler's version and settings.
+    /// Of [`engine_digest`].
     pub(crate) digest: Digest,
-    pub(crate) cache: Option<Cache>,
+    pub(crate) cache: Option<Shelf>,
     /// Advances the epoch.
     pub(crate) ticker: Ticker,
 }
@@ -78,13 +80,39 @@ impl Engine {
         if !(Duration::from_millis(1)..=Duration::from_secs(1)).contains(&options.tick) {
             return Err(EngineError::Tick(options.tick));
         }
-        let wasmtime = wasmtime::Engine::new(&config())
-            .map_err(|error| EngineError::Wasmtime(crate::fault::describe(&error)))?;
-        let digest = container::digest_of_value(&wasmtime.precompile_compatibility_hash());
-        let cache = options.cache.and_then(|path| Cache::open(&path, digest));
+        let wasmtime = sandbox()?;
+        let digest = digest_of(&wasmtime);
+        let cache = options.cache.and_then(|path| {
+            Shelf::open(&path, digest)
+                .inspect_err(|error| warn!("handlers are compiled at each start, without the cache {error}"))
+                .ok()
+        });
         let ticker = Ticker::start(wasmtime.clone(), options.tick)?;
         Ok(Self { runtime: Arc::new(Runtime { wasmtime, digest, cache, ticker }) })
     }
+
+    /// What [`engine_digest`] answers.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.runtime.digest
+    }
+}
+
+/// Names everything that machine code depends on: the versions of Lunbox and of its compiler, the settings, the CPU's
+/// features. Equal in all processes of one program on one machine. Starts no thread, and keeps nothing.
+///
+/// # Errors
+/// [`EngineError::Wasmtime`].
+pub fn engine_digest() -> Result<Digest, EngineError> {
+    Ok(digest_of(&sandbox()?))
+}
+
+fn sandbox() -> Result<wasmtime::Engine, EngineError> {
+    wasmtime::Engine::new(&config()).map_err(|error| EngineError::Wasmtime(crate::fault::describe(&error)))
+}
+
+fn digest_of(wasmtime: &wasmtime::Engine) -> Digest {
+    Digest::of_value(&(env!("CARGO_PKG_VERSION"), CONTRACT_VERSION, wasmtime.precompile_compatibility_hash()))
 }
 
 fn config() -> Config {
@@ -107,6 +135,13 @@ fn config() -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_every_engine() {
+        let digest = engine_digest().unwrap();
+        assert_eq!(digest, engine_digest().unwrap());
+        assert_eq!(Engine::new(EngineOptions::default()).unwrap().digest(), digest);
+    }
 
     #[test]
     fn the_tick_has_bounds() {

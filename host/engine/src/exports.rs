@@ -6,7 +6,7 @@ use wasmtime::{AsContextMut, Store};
 use crate::Abilities;
 use crate::bindings::exports::lunbox::handler::{
     block, block_batch, block_compare_and_write, block_unmap, block_write_zeroes, cdb, events, handler,
-    resize, state,
+    options, resize, state,
 };
 use crate::context::Context;
 
@@ -22,6 +22,7 @@ pub(crate) struct ExportIndices {
     compare_and_write: Option<block_compare_and_write::GuestIndices>,
     state: Option<state::GuestIndices>,
     events: Option<events::GuestIndices>,
+    options: Option<options::GuestIndices>,
 }
 
 impl ExportIndices {
@@ -44,6 +45,7 @@ impl ExportIndices {
                 .transpose()?,
             state: abilities.state.then(|| state::GuestIndices::new(pre)).transpose()?,
             events: abilities.events.then(|| events::GuestIndices::new(pre)).transpose()?,
+            options: abilities.options.then(|| options::GuestIndices::new(pre)).transpose()?,
         })
     }
 }
@@ -60,6 +62,7 @@ pub(crate) struct Exports {
     pub(crate) compare_and_write: Option<block_compare_and_write::Guest>,
     pub(crate) state: Option<state::Guest>,
     pub(crate) events: Option<events::Guest>,
+    pub(crate) options: Option<options::Guest>,
 }
 
 impl Exports {
@@ -82,6 +85,19 @@ impl Exports {
             indices.compare_and_write.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let state = indices.state.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let events = indices.events.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
-        Ok(Self { handler, block, batch, cdb, resize, unmap, write_zeroes, compare_and_write, state, events })
+        let options = indices.options.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
+        Ok(Self {
+            handler,
+            block,
+            batch,
+            cdb,
+            resize,
+            unmap,
+            write_zeroes,
+            compare_and_write,
+            state,
+            events,
+            options,
+        })
     }
 }

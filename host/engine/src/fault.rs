@@ -28,6 +28,14 @@ pub enum Fault {
         /// [`crate::Limits::cpu_per_call`].
         budget: Duration,
     },
+    /// The guest waited too long; only one that imports WASI can wait.
+    #[error(
+        "handler did not answer a call within {budget:?}: it waits; if the wait is real, raise wall_per_call"
+    )]
+    WallTime {
+        /// [`crate::Limits::wall_per_call`].
+        budget: Duration,
+    },
     /// The guest wanted more memory, table elements or instances than it may have.
     #[error("handler wanted {wanted}, {limit} are allowed; if the need is real, raise {field}")]
     Memory {

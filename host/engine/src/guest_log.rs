@@ -9,7 +9,7 @@ use crate::bindings::lunbox::handler::log::Level;
 use crate::text::one_line;
 
 /// Longest line in bytes (`log` in the WIT).
-const MAX_LINE: usize = 1024;
+pub(crate) const MAX_LINE: usize = 1024;
 
 /// Forwards a guest's lines to the log with the device's name, cut, escaped and limited in rate. What was
 /// suppressed is counted and reported with the next line that passes, or at the end.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use lunbox_contract::{
     BlockCommand, Buffers, CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event, OpsResult,
-    Outcome, StoreId, Tag, UnmapLimits,
+    Outcome, Schema, StoreId, Tag, UnmapLimits,
 };
 
 use crate::{Fault, Limits};
@@ -19,7 +19,8 @@ pub type SharedBuffers = Rc<RefCell<dyn Buffers>>;
 ///
 /// Lives on the thread that made it, which needs at least 1 MiB of stack: up to 512 KiB are the guest's. A call
 /// blocks for the time that the guest computes, at most its CPU budget ([`Limits::cpu_per_call`]); it never
-/// waits for anything.
+/// waits for anything unless the handler imports WASI ([`HandlerFactory::wasi`]), and then no longer than
+/// [`Limits::wall_per_call`]. Such a call must not be made on a thread that runs a tokio runtime.
 ///
 /// # Errors
 /// Every call may end in a [`Fault`]. The instance is then ended and answers each later call with
@@ -160,6 +161,17 @@ pub trait HandlerFactory: Send + Sync {
     /// Which optional interfaces it has.
     fn abilities(&self) -> Abilities;
 
+    /// What may stand in its cfgstring; checked by [`Schema::check`]. `None`: the whole text after `<subtype>/` is the
+    /// path of one store with the option name "".
+    fn schema(&self) -> Option<&Schema> {
+        None
+    }
+
+    /// Whether the handler imports WASI, so that its calls may wait ([`Limits::wall_per_call`]).
+    fn wasi(&self) -> bool {
+        false
+    }
+
     /// Makes a handler for a device. `device` is its name in log lines; `buffers` answers its imports. Takes tens
     /// of microseconds.
     ///
@@ -195,4 +207,6 @@ pub struct Abilities {
     pub state: bool,
     /// `events`.
     pub events: bool,
+    /// `options`: [`HandlerFactory::schema`] says which.
+    pub options: bool,
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use lunbox_contract::{
     BlockCommand, CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event, OpsResult, Outcome,
-    StoreId, Tag, UnmapLimits,
+    Schema, StoreId, Tag, UnmapLimits,
 };
+use wasmtime::component::InstancePre;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::lunbox::handler::types as wit;
 use crate::code::Code;
 use crate::context::Context;
-use crate::exports::Exports;
+use crate::exports::{ExportIndices, Exports};
 use crate::handler::{Handler, MAX_STATE_BYTES};
 use crate::ticker::Pulse;
 use crate::{Fault, Limits, SharedBuffers, convert};
@@ -32,6 +33,15 @@ pub(crate) struct Instance {
     _code: Arc<Code>,
 }
 
+/// What is asked of a component before it serves any device.
+pub(crate) trait Inquire: Handler {
+    /// Who the handler is. The texts are unchecked.
+    fn describe(&mut self) -> Result<Description, Fault>;
+
+    /// The option schema; `None` without [`crate::Abilities::options`]. Its contents are unchecked.
+    fn declare(&mut self) -> Result<Option<Schema>, Fault>;
+}
+
 /// Why no instance was made.
 pub(crate) enum InstanceError {
     /// The guest or its limits.
@@ -43,12 +53,14 @@ pub(crate) enum InstanceError {
 impl Instance {
     pub(crate) fn new(
         code: &Arc<Code>,
+        pre: &InstancePre<Context>,
+        indices: &ExportIndices,
         device: &str,
         buffers: SharedBuffers,
         limits: &Limits,
     ) -> Result<Self, InstanceError> {
         let hostcall_bytes = usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX);
-        let mut store = Store::new(code.pre.engine(), Context::new(device, buffers, limits));
+        let mut store = Store::new(pre.engine(), Context::new(device, buffers, limits));
         store.limiter(|context| &mut context.limiter);
         store.set_hostcall_fuel(hostcall_bytes);
         let pulse = Arc::clone(code.runtime.ticker.pulse());
@@ -61,12 +73,10 @@ impl Instance {
         // Start-up code of the guest counts as a call.
         store.set_epoch_deadline(1);
         pulse.beat();
-        let instance = code
-            .pre
+        let instance = pre
             .instantiate(&mut store)
             .map_err(|error| InstanceError::Fault(Fault::of_instantiation(&error, limits.instances)))?;
-        let exports =
-            Exports::load(&code.indices, &mut store, &instance).map_err(InstanceError::WrongType)?;
+        let exports = Exports::load(indices, &mut store, &instance).map_err(InstanceError::WrongType)?;
         Ok(Self {
             store,
             exports,
@@ -77,21 +87,6 @@ impl Instance {
             pulse,
             _code: Arc::clone(code),
         })
-    }
-
-    /// Asks who the handler is. The texts are unchecked.
-    pub(crate) fn describe(&mut self) -> Result<Description, Fault> {
-        self.call(
-            |exports, store| exports.handler.call_describe(store),
-            |description| {
-                Ok(Description {
-                    subtype: description.subtype,
-                    name: description.name,
-                    version: description.version,
-                    config_help: description.config_help,
-                })
-            },
-        )
     }
 
     /// Prepares a call. Costs a few loads and stores; see deadline.rs.
@@ -138,6 +133,22 @@ impl Instance {
     fn end(&mut self, fault: Fault) -> Fault {
         self.ended = Some(fault.clone());
         fault
+    }
+}
+
+impl Inquire for Instance {
+    fn describe(&mut self) -> Result<Description, Fault> {
+        self.call(
+            |exports, store| exports.handler.call_describe(store),
+            |description| Ok(convert::description(description)),
+        )
+    }
+
+    fn declare(&mut self) -> Result<Option<Schema>, Fault> {
+        self.call(
+            |exports, store| exports.options.as_ref().map(|options| options.call_declare(store)).transpose(),
+            |declared| Ok(declared.map(convert::schema)),
+        )
     }
 }
 

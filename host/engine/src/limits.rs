@@ -19,6 +19,13 @@ pub struct Limits {
     /// anybody notices. Time that the thread waits for a CPU does not count. The guest is stopped between this
     /// and two ticks of the engine ([`crate::EngineOptions::tick`]) later.
     pub cpu_per_call: Duration,
+    /// Wall time per call of a handler that imports WASI, and may therefore wait. Default 1 s: enough for a file
+    /// operation on a slow disk, far below any initiator's time-out. While a call waits, its device waits. Without
+    /// meaning for other handlers, which can not wait.
+    pub wall_per_call: Duration,
+    /// WASI handles that an instance may have at once: streams, pollables, files, directories. Default 1,024, which
+    /// is what processes usually get for open files.
+    pub wasi_resources: usize,
     /// Bytes that one call may carry across the border: `buffers.take`, `buffers.put`, a log line, an answer.
     /// Default 8 MiB, the longest transfer that the kernel's ring is usually set up for.
     pub hostcall_bytes: u32,
@@ -35,6 +42,8 @@ impl Default for Limits {
             table_elements: 1 << 16,
             instances: 16,
             cpu_per_call: Duration::from_millis(50),
+            wall_per_call: Duration::from_secs(1),
+            wasi_resources: 1024,
             hostcall_bytes: 8 << 20,
             log_lines_per_second: 100,
             log_burst: 100,

@@ -5,17 +5,16 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use lunbox_contract::{BufferError, BufferId, Buffers, Tag};
+use lunbox_contract::{BufferError, BufferId, Buffers, SchemaError, Tag};
 use tracing::warn;
 use wasmtime::component::Component as Compiled;
 
+use crate::artifact::Artifact;
 use crate::code::Code;
 use crate::component::Component;
-use crate::container::{self, Digest};
-use crate::engine::Runtime;
-use crate::instance::{Instance, InstanceError};
-use crate::source::Source;
-use crate::{Engine, Fault, Limits, description, fault, precompiled};
+use crate::instance::InstanceError;
+use crate::source::{self, HandlerFile};
+use crate::{Digest, Engine, Fault, Limits, Manifest, WasiGrants, container, fault, precompiled};
 
 /// Why a file is no handler that could be run. Messages do not repeat the path.
 #[derive(Debug, thiserror::Error)]
@@ -96,33 +95,56 @@ pub enum LoadError {
         /// What is wrong.
         problem: String,
     },
+    /// The option schema of the handler can not be used.
+    #[error("options: {0}; correct it in the handler")]
+    Schema(#[source] SchemaError),
     /// The handler failed before it could say who it is.
     #[error("describe: {0}")]
     Fault(#[source] Fault),
+    /// The handler failed before it could declare its options.
+    #[error("options: {0}")]
+    Declare(#[source] Fault),
 }
 
 impl LoadError {
     pub(crate) fn wrong_type(error: &wasmtime::Error) -> Self {
         Self::WrongType { problem: fault::describe(error) }
     }
+
+    pub(crate) fn container(problem: &impl std::fmt::Display) -> Self {
+        let remedy = "precompile it again from the .wasm file, or load that";
+        Self::Precompiled { problem: problem.to_string(), remedy }
+    }
 }
 
 impl Engine {
     /// Loads a handler: a component (`.wasm`; compiled, or taken from the cache) or one that [`Engine::precompile`]
     /// made. The contents decide, not the name. Blocks for the compilation (tens of milliseconds for the project's
-    /// handlers, on all CPUs) unless it was cached (well below one). Runs `describe` in a throw-away instance with
-    /// default limits.
+    /// handlers, on all CPUs) unless it was cached (well below one). Runs `describe` and `declare` of what it compiles
+    /// in a throw-away instance with default limits.
     ///
     /// # Errors
     /// [`LoadError`] says what is wrong with the file, and what to do.
     pub fn load(&self, path: &Path) -> Result<Component, LoadError> {
-        let compiled = match Source::read(path)? {
-            Source::Component(wasm) => self.runtime.compiled(&wasm)?,
-            Source::Precompiled(file) => self.runtime.precompiled(&file)?,
+        let wasm = match HandlerFile::read(path)? {
+            HandlerFile::Precompiled(container) => return self.run(&container, None),
+            HandlerFile::Component(wasm) => wasm,
         };
-        let code = Arc::new(Code::link(&self.runtime, &compiled)?);
-        let description = describe(&code)?;
-        Ok(Component::new(code, description::check(description)?))
+        let digest = Digest::of(&wasm);
+        let cache = self.runtime.cache.as_ref();
+        if let Some((_, artifact)) = cache.and_then(|cache| cache.read(&digest)) {
+            match self.run(&artifact.container, Some(&digest)) {
+                Ok(component) => return Ok(component),
+                Err(error) => warn!("a cached handler is not used, and compiled again: {error}"),
+            }
+        }
+        let fresh = self.fresh(&wasm)?;
+        if let Some(cache) = cache
+            && let Err(error) = cache.put(&fresh.artifact(self, digest)?)
+        {
+            warn!("the handler will be compiled again at the next start: {error}");
+        }
+        Ok(Component::new(fresh.code, fresh.manifest, digest))
     }
 
     /// Compiles a component for [`Engine::load`] on this kind of machine with this version of Lunbox. The result
@@ -131,72 +153,90 @@ impl Engine {
     /// # Errors
     /// [`LoadError`]; a file that is precompiled already is refused.
     pub fn precompile(&self, path: &Path) -> Result<Vec<u8>, LoadError> {
-        let Source::Component(wasm) = Source::read(path)? else {
-            return Err(LoadError::Precompiled {
+        match HandlerFile::read(path)? {
+            HandlerFile::Component(wasm) => Ok(self.compile(&wasm)?.container),
+            HandlerFile::Precompiled(_) => Err(LoadError::Precompiled {
                 problem: "it is precompiled already".to_owned(),
                 remedy: "name the .wasm file that it was made from",
-            });
-        };
-        let compiled = self.runtime.compile(&wasm)?;
-        // What would not load is not worth a file.
-        Code::link(&self.runtime, &compiled)?;
-        self.runtime.wrap(&compiled, &container::digest(&wasm))
-    }
-}
-
-impl Runtime {
-    /// Compiled code of a component, from the cache if it is there.
-    fn compiled(&self, wasm: &[u8]) -> Result<Compiled, LoadError> {
-        let Some(cache) = &self.cache else { return self.compile(wasm) };
-        let component = container::digest(wasm);
-        if let Some(compiled) = cache.get(&component).and_then(|file| self.cached(&file, &component)) {
-            return Ok(compiled);
+            }),
         }
-        let compiled = self.compile(wasm)?;
-        cache.put(&component, &self.wrap(&compiled, &component)?);
-        Ok(compiled)
     }
 
-    fn cached(&self, file: &[u8], component: &Digest) -> Option<Compiled> {
-        let problem = match container::parse(file, &self.digest, Some(component)) {
-            Ok(code) => match precompiled::component(&self.wasmtime, &code) {
-                Ok(compiled) => return Some(compiled),
-                Err(error) => fault::describe(&error),
-            },
-            Err(unusable) => unusable.to_string(),
-        };
-        warn!("a cached handler is not used, and compiled again: {problem}");
-        None
+    /// Compiles the bytes of a component for [`Engine::load_container`], here or in another process. Blocks as
+    /// [`Engine::load`] does without a cache, and runs what that runs: what would not load is not worth an artifact.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn compile(&self, component: &[u8]) -> Result<Artifact, LoadError> {
+        self.fresh(component)?.artifact(self, Digest::of(component))
     }
 
-    fn precompiled(&self, file: &[u8]) -> Result<Compiled, LoadError> {
-        let remedy = "precompile it again from the .wasm file, or load that";
-        let code = container::parse(file, &self.digest, None)
-            .map_err(|unusable| LoadError::Precompiled { problem: unusable.to_string(), remedy })?;
-        precompiled::component(&self.wasmtime, &code)
-            .map_err(|error| LoadError::Precompiled { problem: fault::describe(&error), remedy })
+    /// Loads a container that somebody else compiled and handed over ([`crate::read_container`]). Takes well below a
+    /// millisecond; makes no instance: what the handler said when it was compiled holds.
+    ///
+    /// The machine code in it is *not* verified, it can not be: the container must come from a supervisor that is
+    /// trusted at least as much as this process, and that took it from a compiler which was confined.
+    ///
+    /// # Errors
+    /// [`LoadError`]: it is damaged, was made by another version or from another component than `component`.
+    pub fn load_container(&self, container: &[u8], component: &Digest) -> Result<Component, LoadError> {
+        self.run(container, Some(component))
     }
 
-    fn compile(&self, wasm: &[u8]) -> Result<Compiled, LoadError> {
-        Compiled::from_binary(&self.wasmtime, wasm)
-            .map_err(|error| LoadError::Invalid { problem: fault::describe(&error) })
+    fn run(&self, container: &[u8], component: Option<&Digest>) -> Result<Component, LoadError> {
+        let parsed = container::parse(container, &self.runtime.digest, component)
+            .map_err(|unusable| LoadError::container(&unusable))?;
+        let compiled = precompiled::component(&self.runtime.wasmtime, &parsed.code)
+            .map_err(|error| LoadError::container(&fault::describe(&error)))?;
+        let code = Arc::new(Code::link(&self.runtime, &compiled)?);
+        let manifest = parsed.manifest;
+        if (code.abilities.options, code.wasi()) != (manifest.abilities.options, manifest.wasi) {
+            return Err(LoadError::container(&"its manifest does not fit its code"));
+        }
+        Ok(Component::new(code, manifest, parsed.component))
     }
 
-    fn wrap(&self, compiled: &Compiled, component: &Digest) -> Result<Vec<u8>, LoadError> {
-        let code =
-            compiled.serialize().map_err(|error| LoadError::Invalid { problem: fault::describe(&error) })?;
-        Ok(container::wrap(&self.digest, component, &code))
+    fn fresh(&self, wasm: &[u8]) -> Result<Fresh, LoadError> {
+        source::check_format(wasm)?;
+        let compiled = Compiled::from_binary(&self.runtime.wasmtime, wasm)
+            .map_err(|error| LoadError::Invalid { problem: fault::describe(&error) })?;
+        let code = Arc::new(Code::link(&self.runtime, &compiled)?);
+        let manifest = ask(&code)?.checked()?;
+        Ok(Fresh { compiled, code, manifest })
     }
 }
 
-fn describe(code: &Arc<Code>) -> Result<lunbox_contract::Description, LoadError> {
+/// A component that was compiled just now.
+struct Fresh {
+    compiled: Compiled,
+    code: Arc<Code>,
+    manifest: Manifest,
+}
+
+impl Fresh {
+    fn artifact(&self, engine: &Engine, component: Digest) -> Result<Artifact, LoadError> {
+        let code = self
+            .compiled
+            .serialize()
+            .map_err(|error| LoadError::Invalid { problem: fault::describe(&error) })?;
+        let container = container::wrap(&engine.runtime.digest, &component, &self.manifest, &code)
+            .map_err(|unusable| LoadError::container(&unusable))?;
+        Ok(Artifact { component, manifest: self.manifest.clone(), container })
+    }
+}
+
+/// Asks a throw-away instance who the handler is. The answers are unchecked.
+fn ask(code: &Arc<Code>) -> Result<Manifest, LoadError> {
     let buffers = Rc::new(RefCell::new(NoBuffers));
-    let mut instance =
-        Instance::new(code, "(describe)", buffers, &Limits::default()).map_err(|error| match error {
+    let mut instance = code
+        .instance("(describe)", buffers, &Limits::default(), &WasiGrants::default())
+        .map_err(|error| match error {
             InstanceError::Fault(fault) => LoadError::Fault(fault),
             InstanceError::WrongType(error) => LoadError::wrong_type(&error),
         })?;
-    instance.describe().map_err(LoadError::Fault)
+    let description = instance.describe().map_err(LoadError::Fault)?;
+    let schema = instance.declare().map_err(LoadError::Declare)?;
+    Ok(Manifest { description, abilities: code.abilities, schema, wasi: code.wasi() })
 }
 
 /// The buffers of an instance that has no commands.

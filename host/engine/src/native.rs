@@ -7,10 +7,11 @@ use std::marker::PhantomData;
 
 use lunbox_contract::{
     BlockCommand, Buffers, CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event, OpsResult,
-    Outcome, StoreId, Tag, UnmapLimits,
+    Outcome, Schema, StoreId, Tag, UnmapLimits,
 };
 use lunbox_sdk::{
-    Block, BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Cdb, Events, Handler as Author, Resize, State,
+    Block, BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Cdb, Events, Handler as Author, Options,
+    Resize, State,
 };
 
 use crate::{Abilities, Fault, Handler, HandlerFactory, Limits, SharedBuffers};
@@ -22,6 +23,7 @@ use crate::{Abilities, Fault, Handler, HandlerFactory, Limits, SharedBuffers};
 #[derive(Clone, Debug)]
 pub struct NativeFactory<H> {
     description: Description,
+    schema: Option<Schema>,
     table: Table<H>,
     /// A factory makes handlers; it holds none, so it may go to other threads even if they may not.
     _makes: PhantomData<fn() -> H>,
@@ -69,7 +71,7 @@ impl<H: Author + Block> NativeFactory<H> {
             state: None,
             events: None,
         };
-        Self { description: H::describe(), table, _makes: PhantomData }
+        Self { description: H::describe(), schema: None, table, _makes: PhantomData }
     }
 
     /// `H` sees CDBs first.
@@ -141,6 +143,16 @@ impl<H: Author + Block> NativeFactory<H> {
         self.table.events = Some(H::notify);
         self
     }
+
+    /// `H` declares its options.
+    #[must_use]
+    pub fn with_options(mut self) -> Self
+    where
+        H: Options,
+    {
+        self.schema = Some(H::declare());
+        self
+    }
 }
 
 impl<H: Author + Block> Default for NativeFactory<H> {
@@ -165,7 +177,12 @@ impl<H: Author + Block> HandlerFactory for NativeFactory<H> {
             compare_and_write: self.table.compare_and_write.is_some(),
             state: self.table.state.is_some(),
             events: self.table.events.is_some(),
+            options: self.schema.is_some(),
         }
+    }
+
+    fn schema(&self) -> Option<&Schema> {
+        self.schema.as_ref()
     }
 
     fn instantiate(

@@ -6,6 +6,7 @@ use wasmtime::component::Component as Compiled;
 use crate::Abilities;
 use crate::load::LoadError;
 use crate::text::one_line;
+use crate::wasi;
 
 /// Package of the contract.
 const PACKAGE: &str = "lunbox:handler/";
@@ -34,7 +35,8 @@ fn judge(imports: &[&str], exports: &[&str]) -> Result<Abilities, LoadError> {
         }
     }
     for name in imports {
-        if !of_contract(name).is_some_and(|(interface, _)| GRANTED.contains(&interface)) {
+        let of_contract = of_contract(name).is_some_and(|(interface, _)| GRANTED.contains(&interface));
+        if !of_contract && !wasi::provides(name) {
             return Err(LoadError::UngrantedImport { import: one_line(name, 200), remedy: remedy(name) });
         }
     }
@@ -53,11 +55,18 @@ fn judge(imports: &[&str], exports: &[&str]) -> Result<Abilities, LoadError> {
         compare_and_write: has("block-compare-and-write"),
         state: has("state"),
         events: has("events"),
+        options: has("options"),
     };
     if !abilities.block && !abilities.cdb {
         return Err(LoadError::MissingExport { export: "lunbox:handler/block or lunbox:handler/cdb" });
     }
     Ok(abilities)
+}
+
+/// Whether a component wants anything of WASI 0.2.
+pub(crate) fn imports_wasi(compiled: &Compiled) -> bool {
+    let kind = compiled.component_type();
+    kind.imports(compiled.engine()).any(|(name, _)| wasi::provides(name))
 }
 
 /// Interface and version of a name that belongs to the contract.
@@ -68,8 +77,8 @@ fn of_contract(name: &str) -> Option<(&str, &str)> {
 
 fn remedy(import: &str) -> &'static str {
     if import.starts_with("wasi:") {
-        "handlers get no WASI: no files, clock, randomness or sockets; build for wasm32-unknown-unknown instead of a \
-         wasm32-wasi* target, and remove what needs the system"
+        "of WASI there is version 0.2 of cli, clocks, filesystem, io, random and sockets; build for wasm32-wasip2 \
+         instead of another wasm32-wasi* target, or for wasm32-unknown-unknown, which needs none of it"
     } else if import.starts_with(PACKAGE) {
         "handlers may import lunbox:handler/buffers and lunbox:handler/log only"
     } else {
@@ -87,8 +96,12 @@ mod tests {
 
     #[test]
     fn abilities_are_the_exported_interfaces() {
-        let imports =
-            ["lunbox:handler/types@0.1.0", "lunbox:handler/buffers@0.1.0", "lunbox:handler/log@0.1.0"];
+        let imports = [
+            "lunbox:handler/types@0.1.0",
+            "lunbox:handler/buffers@0.1.0",
+            "lunbox:handler/log@0.1.0",
+            "wasi:io/poll@0.2.9",
+        ];
         let found = judge(&imports, &[HANDLER, BLOCK, "lunbox:handler/resize@0.1.0", "x:y/z@1.0.0"]).unwrap();
         assert_eq!(found, Abilities { block: true, resize: true, ..Abilities::default() });
     }
@@ -99,8 +112,8 @@ mod tests {
             Err(LoadError::UngrantedImport { import, remedy }) => (import, remedy),
             other => panic!("{other:?}"),
         };
-        let (import, remedy) = refused("wasi:clocks/wall-clock@0.2.6");
-        assert_eq!(import, "wasi:clocks/wall-clock@0.2.6");
+        let (import, remedy) = refused("wasi:http/types@0.2.6");
+        assert_eq!(import, "wasi:http/types@0.2.6");
         assert!(remedy.contains("wasm32-unknown-unknown"));
         assert!(refused("lunbox:handler/block@0.1.0").1.contains("buffers"));
         assert!(refused("env").1.contains("remove the dependency"));

@@ -1,8 +1,8 @@
-//! Reads a handler's file and tells what it is.
+//! Reads handlers' files and tells what they are.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -11,23 +11,30 @@ use nix::unistd::geteuid;
 use crate::container;
 use crate::load::LoadError;
 
-/// Largest file that is read: two thousand times the size of the project's handlers.
-const MAX_BYTES: u64 = 64 << 20;
+/// Largest component that is read, in bytes: two thousand times the size of the project's handlers.
+pub(crate) const MAX_COMPONENT: u64 = 64 << 20;
 
 /// Bits of a mode that let others than the owner write.
 pub(crate) const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// What a handler's file holds.
-pub(crate) enum Source {
-    /// A component, to be compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandlerFile {
+    /// A component, to be compiled ([`crate::Engine::compile`]).
     Component(Vec<u8>),
-    /// Machine code in our container, from a file that only its trusted owner can write.
+    /// A container with machine code ([`crate::Engine::load_container`]), from a file that only its trusted owner can
+    /// write.
     Precompiled(Vec<u8>),
 }
 
-impl Source {
-    /// Reads the file once: what is checked is what is used.
-    pub(crate) fn read(path: &Path) -> Result<Self, LoadError> {
+impl HandlerFile {
+    /// Reads a file once: what is checked is what is used. The contents decide what it is, not the name. Of a
+    /// component only the first bytes are looked at, of a container the owner of its file.
+    ///
+    /// # Errors
+    /// [`LoadError`]: the file can not be read, has more than 64 MiB (a container: 256 MiB), is something else, or is
+    /// machine code that others than root and the own user could have written.
+    pub fn read(path: &Path) -> Result<Self, LoadError> {
         // O_NONBLOCK: opening a FIFO that nobody writes would wait for ever.
         let mut options = OpenOptions::new();
         let file =
@@ -36,22 +43,50 @@ impl Source {
         if !metadata.is_file() {
             return Err(LoadError::NotWasm { found: "no regular file".to_owned() });
         }
-        if metadata.len() > MAX_BYTES {
-            return Err(LoadError::TooLarge { size: metadata.len(), limit: MAX_BYTES });
+        let mut start = [0; 8];
+        let known = file.read_at(&mut start, 0).map_err(LoadError::Read)?;
+        let precompiled = container::is_one(&start[..known]);
+        let limit = if precompiled { max_container() } else { MAX_COMPONENT };
+        if metadata.len() > limit {
+            return Err(LoadError::TooLarge { size: metadata.len(), limit });
         }
         let mut bytes = Vec::new();
         // One byte more shows a file that grew meanwhile.
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(LoadError::Read)?;
-        if bytes.len() > usize::try_from(MAX_BYTES).unwrap_or(usize::MAX) {
-            return Err(LoadError::TooLarge { size: MAX_BYTES + 1, limit: MAX_BYTES });
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(LoadError::Read)?;
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+            return Err(LoadError::TooLarge { size: limit + 1, limit });
         }
-        if container::is_one(&bytes) {
+        if precompiled {
             check_owner(metadata.uid(), metadata.mode())?;
             return Ok(Self::Precompiled(bytes));
         }
         check_format(&bytes)?;
         Ok(Self::Component(bytes))
     }
+}
+
+/// Largest container in bytes.
+fn max_container() -> u64 {
+    u64::try_from(container::MAX_BYTES).unwrap_or(u64::MAX)
+}
+
+/// Reads a container by a descriptor that somebody handed over ([`crate::Shelved::file`]), from its beginning: where
+/// others who share the description are in it does not matter. Unchecked; [`crate::Engine::load_container`] checks.
+///
+/// # Errors
+/// [`LoadError`]: it can not be read, is no regular file, or has more than 256 MiB.
+pub fn read_container(file: &File) -> Result<Vec<u8>, LoadError> {
+    let metadata = file.metadata().map_err(LoadError::Read)?;
+    if !metadata.is_file() {
+        return Err(LoadError::NotWasm { found: "no regular file".to_owned() });
+    }
+    let (size, limit) = (metadata.len(), max_container());
+    if size > limit {
+        return Err(LoadError::TooLarge { size, limit });
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0).map_err(LoadError::Read)?;
+    Ok(bytes)
 }
 
 /// Machine code is as trusted as this program: only root or the user that it runs as may have written it.
@@ -76,7 +111,7 @@ fn check_owner(owner: u32, mode: u32) -> Result<(), LoadError> {
 }
 
 /// Wasm's preamble: magic, then version and layer (component-model binary format; a core module has layer 0).
-fn check_format(bytes: &[u8]) -> Result<(), LoadError> {
+pub(crate) fn check_format(bytes: &[u8]) -> Result<(), LoadError> {
     match bytes {
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(LoadError::CoreModule),

@@ -9,7 +9,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use lunbox_engine::HandlerFactory as _;
-use sha2::{Digest as _, Sha256};
 use support::caching_engine;
 use support::captured_log::capture;
 use support::forge::Forged;
@@ -63,6 +62,12 @@ impl Setting {
     }
 }
 
+/// Writes another file in the place of a read-only one.
+fn replace(path: &Path, contents: &[u8]) {
+    std::fs::remove_file(path).unwrap();
+    std::fs::write(path, contents).unwrap();
+}
+
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -73,18 +78,16 @@ fn the_first_load_stores_and_the_second_uses() {
     assert_eq!(setting.load_one(), [""; 0]);
     let entry = setting.only_entry();
     let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
-    assert_eq!((mode(&setting.cache), mode(&entry)), (0o700, 0o600));
+    assert_eq!((mode(&setting.cache), mode(&entry)), (0o700, 0o400));
 
-    // Another handler's code under the first one's name, with a header that is right: only a load that uses the
+    // Another handler's container under the first one's name, with a header that is right: only a load that uses the
     // cache answers with the other's subtype.
     let other = setting.scratch.write("two.wasm", &handler("two"));
     setting.load(&other);
     let two = setting.entries().into_iter().find(|path| *path != entry).unwrap();
-    let (header, code) = (std::fs::read(&entry).unwrap(), std::fs::read(two).unwrap());
-    let code = &code[112..];
-    let length = u64::try_from(code.len()).unwrap().to_le_bytes();
-    let swapped = [&header[..72], &Sha256::digest(code), &length, code].concat();
-    std::fs::write(&entry, swapped).unwrap();
+    let mut swapped = std::fs::read(two).unwrap();
+    swapped[40..72].copy_from_slice(&std::fs::read(&entry).unwrap()[40..72]);
+    replace(&entry, &swapped);
     assert_eq!(setting.load(&setting.wasm).0, "two");
 }
 
@@ -108,7 +111,7 @@ fn damaged_entries_are_told_and_made_again() {
     flipped[last] ^= 0x80;
     let cases = [flipped, intact[..intact.len() / 2].to_vec(), vec![], b"something else".to_vec()];
     for damaged in cases {
-        std::fs::write(&entry, &damaged).unwrap();
+        replace(&entry, &damaged);
         let warnings = setting.load_one();
         assert!(warnings.len() == 1 && warnings[0].contains("compiled again"), "{warnings:?}");
         assert_eq!(setting.load_one(), [""; 0], "it was repaired");
@@ -124,7 +127,7 @@ fn entries_that_others_can_write_are_not_used() {
     set_mode(&entry, 0o620);
     let warnings = setting.load_one();
     assert!(warnings.len() == 1 && warnings[0].contains("chmod go-w"), "{warnings:?}");
-    assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o600, "replaced by a file of our own");
+    assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o400, "replaced by a file of our own");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! handler must not see them.
 
 /// The one argument that there is.
-const TIMEOUT: &str = "tcmur_cmd_time_out=";
+pub(crate) const TIMEOUT: &str = "tcmur_cmd_time_out";
 
 /// A cfgstring (what follows `<subtype>/`) taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ impl Cfgstring {
     /// becomes `pool/img`), the one before it goes when it stands at the end, and one of the two stays between
     /// two other arguments.
     pub fn parse(text: &str) -> Self {
-        let marker = format!(";{TIMEOUT}");
+        let marker = format!(";{TIMEOUT}=");
         let Some(start) = text.find(&marker) else {
             return Self { text: text.to_owned(), command_timeout: None };
         };

@@ -1,8 +1,10 @@
-//! Which files this process has open, and for whom.
+//! Which files this process has granted, and to whom.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::GrantError;
 
 /// A file or block device by what it is, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,76 +23,101 @@ pub(crate) enum Identity {
     },
 }
 
-/// Who has a file.
-#[derive(Debug)]
-enum Holders {
-    /// One that may write to it.
-    Writer(String),
-    /// Any number that only read: the first one's name, and how many there are.
-    Readers { first: String, count: usize },
+/// How a device uses a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Use {
+    /// It may change the file.
+    pub(crate) writes: bool,
+    /// Others may do so at the same time: policy says so.
+    pub(crate) shared: bool,
 }
 
-/// Which files are open, and by which device. Shared by all devices of the process.
+impl Use {
+    /// Both may have the file. Who writes must have been told that others are there, and so must who reads while
+    /// somebody writes.
+    const fn goes_with(self, other: Self) -> bool {
+        (!self.writes && !other.writes) || (self.shared && other.shared)
+    }
+}
+
+/// Which files are in use, and by which device. Shared by all devices of the process.
 #[derive(Debug, Default)]
 pub struct Claims {
-    held: Mutex<HashMap<Identity, Holders>>,
+    held: Mutex<HashMap<Identity, Vec<Holder>>>,
 }
 
-/// The right to use a file; given back on drop.
+#[derive(Debug)]
+struct Holder {
+    device: String,
+    using: Use,
+}
+
+/// The right to use files; given back on drop.
 #[derive(Debug)]
 pub struct Claim {
     claims: Arc<Claims>,
-    identity: Identity,
-    for_good: bool,
+    files: Vec<(Identity, String, Use)>,
 }
 
 impl Claim {
     /// Never gives the right back: a store that could not be stopped may still write.
     pub fn keep_for_good(mut self) {
-        self.for_good = true;
+        self.files.clear();
+    }
+
+    /// Both in one.
+    #[must_use]
+    pub fn and(mut self, mut other: Self) -> Self {
+        if Arc::ptr_eq(&self.claims, &other.claims) {
+            self.files.append(&mut other.files);
+        }
+        self
     }
 }
 
 impl Claims {
-    /// Takes the right to use a file, or tells who is in the way: anybody for one who writes, a writer for one who
-    /// reads.
+    /// Takes the right to use a file, or tells who is in the way.
     pub(crate) fn claim(
         self: &Arc<Self>,
         identity: Identity,
         device: &str,
-        writes: bool,
+        using: Use,
     ) -> Result<Claim, String> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.entry(identity) {
-            Entry::Vacant(free) => {
-                let device = device.to_owned();
-                let readers = |first| Holders::Readers { first, count: 1 };
-                free.insert(if writes { Holders::Writer(device) } else { readers(device) });
-            }
-            Entry::Occupied(mut taken) => match taken.get_mut() {
-                Holders::Readers { count, .. } if !writes => *count += 1,
-                Holders::Writer(holder) | Holders::Readers { first: holder, .. } => {
-                    return Err(holder.clone());
-                }
-            },
+        let holders = held.entry(identity).or_default();
+        if let Some(holder) = holders.iter().find(|holder| !using.goes_with(holder.using)) {
+            return Err(holder.device.clone());
         }
-        Ok(Claim { claims: Arc::clone(self), identity, for_good: false })
+        holders.push(Holder { device: device.to_owned(), using });
+        Ok(Claim { claims: Arc::clone(self), files: vec![(identity, device.to_owned(), using)] })
+    }
+
+    /// [`Self::claim`], with the words for what a path names.
+    pub(crate) fn claim_path(
+        self: &Arc<Self>,
+        identity: Identity,
+        device: &str,
+        path: &str,
+        using: Use,
+    ) -> Result<Claim, GrantError> {
+        let claimed = self.claim(identity, device, using);
+        claimed.map_err(|holder| GrantError::Claimed { path: path.to_owned(), holder })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.for_good {
-            return;
-        }
         let mut held = self.claims.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Holders::Readers { count, .. }) = held.get_mut(&self.identity)
-            && *count > 1
-        {
-            *count -= 1;
-            return;
+        for (identity, device, using) in self.files.drain(..) {
+            let Entry::Occupied(mut holders) = held.entry(identity) else { continue };
+            let mine = |holder: &Holder| holder.device == device && holder.using == using;
+            if let Some(place) = holders.get().iter().position(mine) {
+                holders.get_mut().swap_remove(place);
+            }
+            if holders.get().is_empty() {
+                holders.remove();
+            }
         }
-        held.remove(&self.identity);
     }
 }
 
@@ -100,28 +127,61 @@ mod tests {
 
     const FILE: Identity = Identity::File { device: 1, inode: 2 };
     const DISK: Identity = Identity::Disk { number: 2 };
+    const WRITER: Use = Use { writes: true, shared: false };
+    const READER: Use = Use { writes: false, shared: false };
+    const SHARED_WRITER: Use = Use { writes: true, shared: true };
+    const SHARED_READER: Use = Use { writes: false, shared: true };
 
     #[test]
     fn one_writes_or_many_read() {
         let claims = Arc::new(Claims::default());
-        let writer = claims.claim(FILE, "a", true).unwrap();
-        assert_eq!(claims.claim(FILE, "b", true).unwrap_err(), "a");
-        assert_eq!(claims.claim(FILE, "b", false).unwrap_err(), "a");
-        claims.claim(DISK, "b", true).unwrap();
+        let writer = claims.claim(FILE, "a", WRITER).unwrap();
+        assert_eq!(claims.claim(FILE, "b", WRITER).unwrap_err(), "a");
+        assert_eq!(claims.claim(FILE, "b", READER).unwrap_err(), "a");
+        claims.claim(DISK, "b", WRITER).unwrap();
         drop(writer);
-        let first = claims.claim(FILE, "b", false).unwrap();
-        let second = claims.claim(FILE, "c", false).unwrap();
-        assert_eq!(claims.claim(FILE, "d", true).unwrap_err(), "b");
+        let first = claims.claim(FILE, "b", READER).unwrap();
+        let second = claims.claim(FILE, "c", READER).unwrap();
+        assert_eq!(claims.claim(FILE, "d", WRITER).unwrap_err(), "b");
         drop(first);
-        claims.claim(FILE, "d", true).expect_err("one still reads");
+        assert_eq!(claims.claim(FILE, "d", WRITER).unwrap_err(), "c", "one still reads");
         drop(second);
-        claims.claim(FILE, "d", true).unwrap();
+        claims.claim(FILE, "d", WRITER).unwrap();
+    }
+
+    #[test]
+    fn sharing_is_agreed_upon_by_all() {
+        let uses = [WRITER, READER, SHARED_WRITER, SHARED_READER];
+        for (first, having) in uses.into_iter().enumerate() {
+            for (second, wanted) in uses.into_iter().enumerate() {
+                let claims = Arc::new(Claims::default());
+                let _held = claims.claim(FILE, "a", having).unwrap();
+                let expected = matches!((first, second), (1 | 3, 1 | 3) | (2 | 3, 2 | 3));
+                assert_eq!(claims.claim(FILE, "b", wanted).is_ok(), expected, "{having:?} {wanted:?}");
+            }
+        }
+        // An unshared reader that came through a shared one is in the writer's way.
+        let claims = Arc::new(Claims::default());
+        let _first = claims.claim(FILE, "a", SHARED_READER).unwrap();
+        let _second = claims.claim(FILE, "b", READER).unwrap();
+        assert_eq!(claims.claim(FILE, "c", SHARED_WRITER).unwrap_err(), "b");
+    }
+
+    #[test]
+    fn claims_are_given_back_together() {
+        let claims = Arc::new(Claims::default());
+        let both = claims.claim(FILE, "a", WRITER).unwrap().and(claims.claim(DISK, "a", WRITER).unwrap());
+        claims.claim(FILE, "b", WRITER).expect_err("held");
+        claims.claim(DISK, "b", WRITER).expect_err("held");
+        drop(both);
+        assert!(claims.claim(FILE, "b", WRITER).is_ok() && claims.claim(DISK, "b", WRITER).is_ok());
+        assert!(claims.held.lock().unwrap().is_empty(), "nothing is left of what was given back");
     }
 
     #[test]
     fn what_is_kept_for_good_is_never_given_back() {
         let claims = Arc::new(Claims::default());
-        claims.claim(FILE, "a", true).unwrap().keep_for_good();
-        assert_eq!(claims.claim(FILE, "b", false).unwrap_err(), "a");
+        claims.claim(FILE, "a", WRITER).unwrap().keep_for_good();
+        assert_eq!(claims.claim(FILE, "b", WRITER).unwrap_err(), "a");
     }
 }

@@ -1,54 +1,101 @@
-//! A lock that keeps two processes of ours from one file.
+//! Locks that keep two users of ours from one file.
 //!
-//! An open-file-description lock (fcntl(2), `F_OFD_SETLK`) on one byte far behind every possible end: programs that
-//! lock the ranges they use (qemu-img does) or the whole file with flock(2) are not disturbed. It belongs to the
+//! Open-file-description locks (fcntl(2), `F_OFD_SETLK`) on single bytes far behind every possible end: programs that
+//! lock the ranges they use (qemu-img does) or the whole file with flock(2) are not disturbed. A lock belongs to the
 //! description that the store's operations hold, so it ends with the last of them, even when the process was killed.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-/// The byte that is locked: the last one that an offset can name.
-const BYTE: i64 = i64::MAX - 1;
+/// One byte that is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Byte(i64);
 
-/// How long a lock may outlive whoever had it: operations of a process that was killed are cancelled by the kernel
-/// after it has gone.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// The byte of all users of a file: the last one that an offset can name. Alone for one who writes, together for
+/// those who only read, or who share by policy.
+pub(crate) const FILE: Byte = Byte(i64::MAX - 1);
 
-/// How often a lock that is held is tried again.
-const RETRY: Duration = Duration::from_millis(20);
+/// How many bytes there are for devices, in front of [`FILE`].
+const PLACES: u64 = 1 << 48;
 
-/// Locks a file, shared by readers; false if another process had it all the time. A file system that has no locks
-/// is none to refuse: then nothing is locked. Blocks for `patience` at the most.
+impl Byte {
+    /// The byte of one store of one device, which its own operations hold and nobody else's: of 2^48 places the one
+    /// that a hash of the names gives (FNV-1a, 64 bits). It must not change from release to release, as an old
+    /// process and its successor meet at it.
+    pub(crate) fn of_device(device: &str, option: &str) -> Self {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in device.bytes().chain([0]).chain(option.bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        // Less than 2^48, so it fits.
+        let place = i64::try_from(hash % PLACES).unwrap_or(0);
+        Self(FILE.0 - 1 - place)
+    }
+}
+
+/// How a byte is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Alone. Needs a description that is open for writing.
+    Alone,
+    /// With others who lock it so.
+    Together,
+    /// As [`Self::Together`], but only if nobody has it at all: for descriptions that are open for reading only. Of two
+    /// who try at the same time both may succeed.
+    First,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is ours.
+    Yes,
+    /// Somebody else has it.
+    Held,
+    /// This file system has no locks.
+    Unsupported,
+}
+
+/// Tries to lock a byte. Does not block, except on a network file system that asks its server.
 ///
 /// # Errors
 /// The errno of fcntl.
-pub(crate) fn take(fd: impl AsFd, writes: bool, patience: Duration) -> Result<bool, Errno> {
-    take_with(fd, writes, patience, || std::thread::sleep(RETRY))
+pub(crate) fn take(fd: impl AsFd, byte: Byte, mode: Mode) -> Result<Taken, Errno> {
+    if mode == Mode::First {
+        // Asking what would be in a writer's way needs no right to write.
+        let mut found = flock(libc::F_WRLCK, byte)?;
+        let asked = retried(|| fcntl(&fd, FcntlArg::F_OFD_GETLK(&mut found)))?;
+        if asked != Taken::Yes {
+            return Ok(asked);
+        }
+        if i32::from(found.l_type) != libc::F_UNLCK {
+            return Ok(Taken::Held);
+        }
+    }
+    let lock = flock(if mode == Mode::Alone { libc::F_WRLCK } else { libc::F_RDLCK }, byte)?;
+    retried(|| fcntl(&fd, FcntlArg::F_OFD_SETLK(&lock)))
 }
 
-/// [`take`], with what is done between two tries.
-fn take_with(fd: impl AsFd, writes: bool, patience: Duration, mut wait: impl FnMut()) -> Result<bool, Errno> {
-    let deadline = Instant::now() + patience;
-    let kind = if writes { libc::F_WRLCK } else { libc::F_RDLCK };
-    let lock = libc::flock {
+fn flock(kind: i32, byte: Byte) -> Result<libc::flock, Errno> {
+    Ok(libc::flock {
         l_type: kind.try_into().map_err(|_| Errno::EINVAL)?,
         l_whence: 0, // SEEK_SET
-        l_start: BYTE,
+        l_start: byte.0,
         l_len: 1,
         l_pid: 0,
-    };
+    })
+}
+
+fn retried(mut call: impl FnMut() -> Result<i32, Errno>) -> Result<Taken, Errno> {
     loop {
-        match fcntl(&fd, FcntlArg::F_OFD_SETLK(&lock)) {
-            Ok(_) => return Ok(true),
-            Err(Errno::EAGAIN | Errno::EACCES) if Instant::now() < deadline => wait(),
-            Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
+        match call() {
+            Ok(_) => return Ok(Taken::Yes),
+            Err(Errno::EAGAIN | Errno::EACCES) => return Ok(Taken::Held),
             Err(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => {
-                tracing::debug!("this file system has no locks: other processes are not kept from the file");
-                return Ok(true);
+                return Ok(Taken::Unsupported);
             }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -58,39 +105,50 @@ fn take_with(fd: impl AsFd, writes: bool, patience: Duration, mut wait: impl FnM
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::fs::File;
 
     use super::*;
 
     #[test]
-    fn one_description_writes_or_many_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        File::create(&path).unwrap();
-        let open = || File::options().read(true).write(true).open(&path).unwrap();
-        let (first, second) = (open(), open());
-        assert!(take(&first, true, Duration::ZERO).unwrap());
-        assert!(!take(&second, true, Duration::ZERO).unwrap());
-        assert!(!take(&second, false, Duration::ZERO).unwrap());
+    fn one_has_it_alone_or_many_together() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (first, second, third) = (file.reopen().unwrap(), file.reopen().unwrap(), file.reopen().unwrap());
+        assert_eq!(take(&first, FILE, Mode::Alone), Ok(Taken::Yes));
+        for mode in [Mode::Alone, Mode::Together, Mode::First] {
+            assert_eq!(take(&second, FILE, mode), Ok(Taken::Held), "{mode:?}");
+        }
         drop(first);
-        let third = open();
-        assert!(take(&second, false, Duration::ZERO).unwrap());
-        assert!(take(&third, false, Duration::ZERO).unwrap());
-        assert!(!take(open(), true, Duration::ZERO).unwrap());
+        assert_eq!(take(&second, FILE, Mode::Together), Ok(Taken::Yes));
+        assert_eq!(take(&third, FILE, Mode::Together), Ok(Taken::Yes));
+        assert_eq!(take(file.reopen().unwrap(), FILE, Mode::Alone), Ok(Taken::Held));
     }
 
     #[test]
-    fn a_lock_that_is_given_back_in_time_is_had() {
+    fn who_only_reads_sees_others_who_only_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut holder = Some(file.reopen().unwrap());
-        assert!(take(holder.as_ref().unwrap(), true, Duration::ZERO).unwrap());
-        let mut tries = 0;
-        // Given back while the other waits, and not before.
-        let had = take_with(file.reopen().unwrap(), true, Duration::from_secs(30), || {
-            tries += 1;
-            drop(holder.take());
-        });
-        assert_eq!((had, tries), (Ok(true), 1));
+        let open = || File::open(file.path()).unwrap();
+        let (first, second) = (open(), open());
+        assert_eq!(take(&first, FILE, Mode::First), Ok(Taken::Yes));
+        assert_eq!(take(&first, FILE, Mode::First), Ok(Taken::Yes), "one's own lock is not in one's way");
+        assert_eq!(take(&second, FILE, Mode::First), Ok(Taken::Held));
+        drop(first);
+        assert_eq!(take(&second, FILE, Mode::First), Ok(Taken::Yes));
+        // What asking is there for.
+        assert_eq!(take(open(), FILE, Mode::Alone), Err(Errno::EBADF));
+    }
+
+    #[test]
+    fn a_lock_ends_with_the_last_descriptor_of_its_description() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (ours, other) = (file.reopen().unwrap(), file.reopen().unwrap());
+        assert_eq!(take(&ours, FILE, Mode::Alone), Ok(Taken::Yes));
+        let copy = ours.try_clone().unwrap();
+        // Closing any descriptor of the file ends the older kind of lock.
+        drop((ours, file.reopen().unwrap()));
+        assert_eq!(take(&other, FILE, Mode::Alone), Ok(Taken::Held));
+        drop(copy);
+        assert_eq!(take(&other, FILE, Mode::Alone), Ok(Taken::Yes));
     }
 
     #[test]
@@ -98,14 +156,24 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (ours, theirs) = (file.reopen().unwrap(), file.reopen().unwrap());
         // The whole range of a program that locks what it uses, up to 2^62.
-        let lock = libc::flock {
-            l_type: libc::F_WRLCK.try_into().unwrap(),
-            l_whence: 0,
-            l_start: 0,
-            l_len: 1 << 62,
-            l_pid: 0,
-        };
+        let mut lock = flock(libc::F_WRLCK, Byte(0)).unwrap();
+        lock.l_len = 1 << 62;
         fcntl(&theirs, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-        assert!(take(&ours, true, Duration::ZERO).unwrap());
+        assert_eq!(take(&ours, FILE, Mode::Alone), Ok(Taken::Yes));
+        assert_eq!(take(&ours, Byte::of_device("a", ""), Mode::Alone), Ok(Taken::Yes));
+    }
+
+    #[test]
+    fn every_store_of_every_device_has_a_place_of_its_own() {
+        let names = (0..1000).map(|number| format!("tcm-user/0/disk{number}/file//srv/{number}"));
+        let mut places: HashSet<i64> = names
+            .flat_map(|name| ["", "path", "copy"].map(|option| Byte::of_device(&name, option).0))
+            .collect();
+        assert_eq!(places.len(), 3000);
+        assert!(places.insert(FILE.0), "nobody's is the file's");
+        assert!(places.iter().all(|&place| place > 1 << 62), "behind what others lock");
+        assert_ne!(Byte::of_device("a", "bc"), Byte::of_device("ab", "c"));
+        // For good: an old process and a new one must agree.
+        assert_eq!(Byte::of_device("user_0/disk", "path"), Byte(9_223_176_292_190_376_083));
     }
 }

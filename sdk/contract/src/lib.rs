@@ -9,6 +9,7 @@
 mod ability;
 mod config;
 mod op;
+mod options;
 mod outcome;
 
 pub use ability::{Event, UnmapLimits};
@@ -17,6 +18,7 @@ pub use op::{
     BufferId, MAX_OPS, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, OpError, OpFailure, OpFlags, OpKind,
     OpsResult, StoreId,
 };
+pub use options::{Field, FieldKind, Grammar, MAX_CHOICES, MAX_FIELDS, Schema, SchemaError};
 pub use outcome::{Outcome, Status};
 
 /// Version of the contract that this crate describes.

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use lunbox_sdk::{
     Block, BlockCommand, BlockCompareAndWrite, BlockKind, BlockUnmap, BlockWriteZeroes, BufferId, Buffers,
-    Cdb, CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event, Events, Handler, Op, OpKind,
-    OpsResult, Outcome, Resize, Sense, State, StoreId, Tag, UnmapLimits, export_handler, log,
+    Cdb, CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event, Events, Field, FieldKind,
+    Grammar, Handler, Op, OpKind, OpsResult, Options, Outcome, Resize, Schema, Sense, State, StoreId, Tag,
+    UnmapLimits, export_handler, log,
 };
 
 const STORE: StoreId = StoreId(0);
@@ -195,6 +196,19 @@ impl Events for Thin {
     }
 }
 
+impl Options for Thin {
+    // The same as no schema at all, but for `create`: a missing file is an error.
+    fn declare() -> Schema {
+        let path = Field {
+            name: String::new(),
+            kind: FieldKind::Path { read_only: false, create: false },
+            required: true,
+            help: "path of a file".into(),
+        };
+        Schema { grammar: Grammar::Whole, fields: vec![path] }
+    }
+}
+
 export_handler!(
-    Thin: block, cdb, resize, block_unmap, block_write_zeroes, block_compare_and_write, state, events
+    Thin: block, cdb, resize, block_unmap, block_write_zeroes, block_compare_and_write, state, events, options
 );

@@ -1,8 +1,53 @@
 //! Optional abilities: one trait for each optional interface of the contract.
 
-use lunbox_contract::{Buffers, ConfigError, Event, Outcome, StoreId, Tag, UnmapLimits};
+use lunbox_contract::{Buffers, ConfigError, Event, Outcome, Schema, StoreId, Tag, UnmapLimits};
 
 use crate::Handler;
+
+/// The options as data (`options` in the WIT), for handlers that need more than the path of one store.
+///
+/// The host divides the text after `<subtype>/` by the schema, checks every value, opens what is granted, and hands
+/// over the rest: stores come in [`DeviceConfig::stores`](lunbox_contract::DeviceConfig::stores), each with the name
+/// of the field that asked for it, all other values in
+/// [`DeviceConfig::options`](lunbox_contract::DeviceConfig::options). A handler thus never reads the text itself, and
+/// an operator gets the same messages from every handler.
+///
+/// ```
+/// use lunbox_sdk::{
+///     ConfigError, Description, DeviceConfig, DeviceInfo, Field, FieldKind, Grammar, Handler, Options, Schema,
+/// };
+///
+/// struct Cached;
+/// # impl Handler for Cached {
+/// #     fn describe() -> Description { panic!("never called") }
+/// #     fn configure(_: &DeviceConfig) -> Result<(Self, DeviceInfo), ConfigError> { panic!("never called") }
+/// # }
+///
+/// /// `cached//srv/disk.img;journal=/srv/journal.img;mode=back`
+/// impl Options for Cached {
+///     fn declare() -> Schema {
+///         let store = FieldKind::Path { read_only: false, create: true };
+///         let modes = FieldKind::Choice(vec!["through".into(), "back".into()]);
+///         let field = |name: &str, kind, required, help: &str| Field {
+///             name: name.into(), kind, required, help: help.into(),
+///         };
+///         Schema {
+///             grammar: Grammar::Semicolon,
+///             fields: vec![
+///                 field("path", store.clone(), true, "the disk"),
+///                 field("journal", store, true, "where writes go first"),
+///                 field("mode", modes, false, "when writes reach the disk; through if it is missing"),
+///             ],
+///         }
+///     }
+/// }
+/// assert_eq!(Cached::declare().check(), Ok(()));
+/// ```
+pub trait Options: Handler {
+    /// Which options there are. Called in the throw-away instance that also answers [`Handler::describe`]; must not
+    /// depend on anything. A schema that [`Schema::check`] refuses makes the host refuse the handler.
+    fn declare() -> Schema;
+}
 
 /// The operator may change the size (`resize` in the WIT).
 pub trait Resize: Handler {

@@ -7,7 +7,7 @@
 /// `block_unmap` ([`BlockUnmap`](crate::BlockUnmap)), `block_write_zeroes`
 /// ([`BlockWriteZeroes`](crate::BlockWriteZeroes)), `block_compare_and_write`
 /// ([`BlockCompareAndWrite`](crate::BlockCompareAndWrite)), `state` ([`State`](crate::State)), `events`
-/// ([`Events`](crate::Events)). At least one of `block` and `cdb` must be among them. An ability that is not named
+/// ([`Events`](crate::Events)), `options` ([`Options`](crate::Options)). At least one of `block` and `cdb` must be among them. An ability that is not named
 /// is not exported, even if the trait is implemented.
 ///
 /// Exports are made for Wasm targets only: elsewhere nobody would call them, and native tests would not link. There
@@ -80,10 +80,11 @@ macro_rules! __ability {
     };
     (check state $handler:ty) => { $crate::__ability!(implements $handler, State); };
     (check events $handler:ty) => { $crate::__ability!(implements $handler, Events); };
+    (check options $handler:ty) => { $crate::__ability!(implements $handler, Options); };
     (check $other:ident $handler:ty) => {
         compile_error!(concat!(
             "export_handler!: unknown ability `", stringify!($other), "`; known are block, cdb, resize, ",
-            "block_unmap, block_write_zeroes, block_compare_and_write, state, events"
+            "block_unmap, block_write_zeroes, block_compare_and_write, state, events, options"
         ));
     };
     (implements $handler:ty, $trait:ident) => {

@@ -5,8 +5,8 @@
 //!
 //! * [`Handler`] is what every handler implements: who it is, how it starts, how it goes on after operations.
 //! * [`Block`] (reads, writes, flushes in bytes) or [`Cdb`] (whole CDBs), or both, is its kind.
-//! * [`Resize`], [`BlockUnmap`], [`BlockWriteZeroes`], [`BlockCompareAndWrite`], [`State`] and [`Events`] are
-//!   abilities. The host probes which of them a component exports.
+//! * [`Resize`], [`BlockUnmap`], [`BlockWriteZeroes`], [`BlockCompareAndWrite`], [`State`], [`Events`] and
+//!   [`Options`] are abilities. The host probes which of them a component exports.
 //! * [`export_handler!`] names the type and its kind and abilities; for Wasm targets it makes the component's
 //!   exports, for others it only checks that the traits are there. So `cargo test` runs handlers natively, with
 //!   the crate `lunbox-harness` in the place of the host.
@@ -66,7 +66,7 @@ pub mod log;
 #[doc(hidden)]
 pub mod wasm;
 
-pub use ability::{BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Events, Resize, State};
+pub use ability::{BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Events, Options, Resize, State};
 pub use handler::{Block, Cdb, Handler};
 pub use lunbox_contract::*;
 pub use lunbox_scsi as scsi;

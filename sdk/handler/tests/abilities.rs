@@ -8,7 +8,7 @@ use lunbox_sdk::{BlockUnmap, Event, OpError, OpKind, Sense, SenseKey, StoreId, l
 use thin::{Thin, UNMAPS};
 
 fn disk(store: MemStore) -> Harness<Thin> {
-    Harness::setup(65536).store(store).start().expect("starts")
+    Harness::setup(65536).store(store).start_declared().expect("starts")
 }
 
 #[test]

@@ -100,6 +100,10 @@ fn a_component_exports_the_abilities_that_its_handler_names_and_no_others() {
     check(&null, &["handler", "block", "block-batch"]);
     assert!(null.bytes <= 60 * 1024, "{} bytes", null.bytes);
 
+    let mirror = component(&["-p", "lunbox-example-mirror"], "lunbox_example_mirror.wasm");
+    check(&mirror, &["handler", "block", "block-batch", "options"]);
+    assert!(mirror.bytes <= 80 * 1024, "{} bytes", mirror.bytes);
+
     let hostile = component(&["-p", "lunbox-test-hostile"], "lunbox_test_hostile.wasm");
     check(&hostile, &["handler", "block", "block-batch", "resize"]);
     assert!(hostile.imports.is_superset(&names(&["buffers"])), "it calls take and put");
@@ -116,6 +120,7 @@ fn a_component_exports_the_abilities_that_its_handler_names_and_no_others() {
         "block-compare-and-write",
         "state",
         "events",
+        "options",
     ];
     check(&thin, &all);
 }

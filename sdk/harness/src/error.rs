@@ -1,6 +1,6 @@
 //! What can go wrong that is not an answer to the initiator.
 
-use lunbox_sdk::{ConfigError, MAX_OPS, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op};
+use lunbox_sdk::{ConfigError, MAX_OPS, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, SchemaError};
 
 /// Why a harness could not do what the test asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum StartError {
     /// The handler broke the contract.
     #[error("the handler broke the contract: {0}")]
     Violation(#[from] Violation),
+    /// The test granted what no host grants.
+    #[error("the test asked for what no host does: {0}")]
+    Misuse(String),
 }
 
 /// A rule of `wit/handler.wit` that the handler broke.
@@ -30,6 +33,9 @@ pub enum Violation {
     /// A malformed subtype.
     #[error("description.subtype {0:?} must be 1 to 32 characters of a-z, 0-9 and `_`")]
     Subtype(String),
+    /// An option schema that no host takes.
+    #[error("options.declare: {0}")]
+    Schema(SchemaError),
     /// A device size that no device can have.
     #[error("device-info.size {size} must be a multiple of the block size {block_size}, and not 0")]
     DeviceSize {

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use lunbox_harness::{CancelPoint, Ending, Error, Harness, MemStore, StartError, Violation};
 use lunbox_sdk::{
     Block, BlockCommand, BlockUnmap, BufferError, BufferId, Buffers, ConfigError, Description, DeviceConfig,
-    DeviceInfo, Handler, Op, OpError, OpFailure, OpsResult, Outcome, Status, StoreId, Tag, UnmapLimits,
+    DeviceInfo, Field, FieldKind, Grammar, Handler, Op, OpError, OpFailure, OpsResult, Options, Outcome,
+    Schema, Status, StoreId, Tag, UnmapLimits,
 };
 
 const S0: StoreId = StoreId(0);
@@ -371,4 +372,53 @@ fn a_start_checks_what_the_handler_says_of_itself() {
     assert_eq!(error, StartError::Violation(Violation::Subtype("Odd".into())));
     let error = Harness::<Scripted>::setup(1000).start().unwrap_err();
     assert_eq!(error, StartError::Violation(Violation::DeviceSize { size: 1000, block_size: 512 }));
+}
+
+impl Options for Scripted {
+    fn declare() -> Schema {
+        let field = |name: &str, kind| Field {
+            name: name.into(),
+            kind,
+            required: name == "path",
+            help: String::new(),
+        };
+        let fields = vec![
+            field("path", FieldKind::Path { read_only: false, create: true }),
+            field("count", FieldKind::Number { min: 2, max: 9 }),
+            field("mode", FieldKind::Choice(vec!["a".into(), "b".into()])),
+            field("label", FieldKind::Text),
+            field("lazy", FieldKind::Flag),
+        ];
+        Schema { grammar: Grammar::Semicolon, fields }
+    }
+}
+
+#[test]
+fn grants_and_values_are_those_of_the_schema() {
+    let start = |stores: &[&str], options: &[(&str, &str)]| {
+        let mut setup = Harness::<Scripted>::setup(65536);
+        for option in stores {
+            setup = setup.store(MemStore::growing(0).for_option(option));
+        }
+        for (name, value) in options {
+            setup = setup.option(name, value);
+        }
+        match setup.start_declared() {
+            Ok(harness) => Ok(harness.granted().len()),
+            Err(StartError::Misuse(problem)) => Err(problem),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let all = [("count", "9"), ("mode", "b"), ("label", ""), ("lazy", "true")];
+    assert_eq!(start(&["path"], &all), Ok(1));
+    let problem =
+        |stores: &[&str], options: &[(&str, &str)]| start(stores, options).expect_err("does not fit");
+    assert!(problem(&[], &all).contains("required"));
+    assert!(problem(&["path", "path"], &[]).contains("twice"));
+    assert!(problem(&["path", "count"], &[]).contains("no store"));
+    assert!(problem(&["path", "other"], &[]).contains("no such field"));
+    assert!(problem(&[], &[("path", "/x")]).contains("is a store"));
+    for (name, value) in [("count", "1"), ("count", "10"), ("count", "x"), ("mode", "c"), ("lazy", "no")] {
+        assert!(problem(&["path"], &[(name, value)]).contains(name), "{name}={value}");
+    }
 }

@@ -1,115 +1,57 @@
-//! Runs the Wasm `file` handler against the same handler compiled natively, in one run, on the emulated ring, and
-//! prints what the sandbox costs.
-//!
-//! Both sides use the same device loop, stores and emulated kernel; they differ in how the handler is called and
-//! nothing else. Rounds of the two sides alternate, and each side also runs against itself (A/A), so that the
-//! spread of the machine stands beside the ratio.
+//! Benchmarks on the emulated ring: what the sandbox costs, and what a handler that misbehaves costs its neighbours.
 
+mod band;
 mod load;
+mod lun;
+mod neighbours;
 mod report;
+mod sandbox;
 mod side;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use anyhow::{Context, Result};
-use clap::Parser;
-
-use crate::load::Direction;
-use crate::report::{Case, Row, summarize};
-use crate::side::{Medium, Side, StoreKind};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
 /// Compares the sandboxed handler with the native one on the emulated ring.
 ///
 /// Columns: IOPS and thread CPU time per command of the device loop (median of the rounds), system calls per
 /// command, the ratio Wasm/native of IOPS, the difference in CPU time (the sandbox tax), and the spread of the
 /// native side against itself, below which no difference means anything.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --store null --size 4096 --rounds 15"
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  cargo xtask bench --quick
+  cargo xtask bench -- --store null --size 4096 --rounds 15
+  cargo xtask bench --neighbours"
 )]
-struct Options {
-    /// Fewer and shorter rounds: for a look, not for a claim.
-    #[arg(long)]
-    quick: bool,
-    /// Only these stores.
-    #[arg(long, value_enum)]
-    store: Vec<StoreKind>,
-    /// Only these transfer sizes in bytes.
-    #[arg(long)]
-    size: Vec<u32>,
-    /// Commands in flight.
-    #[arg(long, default_value_t = 32)]
-    depth: usize,
-    /// Rounds of each side (default 9, or 3 with --quick).
-    #[arg(long)]
-    rounds: Option<usize>,
-    /// Milliseconds of a round (default 400, or 120 with --quick).
-    #[arg(long)]
-    millis: Option<u64>,
-    /// Directory of the file store's file (default: the system's directory for temporary files).
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Write the results there as JSON, too.
-    #[arg(long)]
-    json: Option<PathBuf>,
+struct Cli {
+    #[command(flatten)]
+    sandbox: sandbox::Options,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Measures a LUN's latency beside LUNs whose handlers misbehave, and how soon those serve again
+    Neighbours(neighbours::Options),
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 9 }).max(1);
-    let round = Duration::from_millis(options.millis.unwrap_or(if options.quick { 120 } else { 400 }));
-    let stores = if options.store.is_empty() {
-        vec![StoreKind::Null, StoreKind::Memory, StoreKind::File]
-    } else {
-        options.store.clone()
-    };
-    let sizes = if options.size.is_empty() { vec![4096, 65536, 1 << 20] } else { options.size.clone() };
-    let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
-
-    report::header(rounds, round, options.depth);
-    let mut rows: Vec<Row> = Vec::new();
-    for store in stores {
-        for &size in &sizes {
-            for direction in [Direction::Read, Direction::Write] {
-                let case = Case { store, size, direction, depth: options.depth };
-                let row = run(&case, rounds, round, &dir)
-                    .with_context(|| format!("{store:?} {size} bytes {direction:?}"))?;
-                report::line(&row);
-                rows.push(row);
-            }
-        }
+    let cli = Cli::parse();
+    match &cli.part {
+        None => sandbox::measure(&cli.sandbox),
+        Some(Part::Neighbours(options)) => neighbours::measure(options),
     }
-    report::verdict(&rows);
-    if let Some(path) = options.json {
-        std::fs::write(&path, report::json(&rows)?).with_context(|| path.display().to_string())?;
-    }
-    Ok(())
 }
 
-/// Fresh devices for every round: where a device's memory happens to lie makes a difference of its own, which
-/// must not stick to one side.
-fn run(case: &Case, rounds: usize, round: Duration, dir: &std::path::Path) -> Result<Row> {
-    let media = [Medium::new(case, dir)?, Medium::new(case, dir)?, Medium::new(case, dir)?];
-    let mut samples = [Vec::new(), Vec::new(), Vec::new()];
-    for index in 0..rounds {
-        let handlers = [
-            lunbox_behaviour::native_file(),
-            lunbox_behaviour::wasm("lunbox-handler-file"),
-            lunbox_behaviour::native_file(),
-        ];
-        let mut sides = Vec::new();
-        for (handler, medium) in handlers.into_iter().zip(&media) {
-            sides.push(Side::start(handler, case, medium)?);
-        }
-        // Who goes first changes, too.
-        for place in 0..sides.len() {
-            let which = (place + index) % sides.len();
-            // Unmeasured: warms caches and allocations.
-            sides[which].round(round / 5)?;
-            samples[which].push(sides[which].round(round)?);
-        }
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        super::Cli::command().debug_assert();
     }
-    let [native, wasm, again] = samples;
-    Ok(summarize(case, &native, &wasm, &again))
 }

@@ -2,25 +2,17 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use lunbox_contract::StoreInfo;
-use lunbox_device::{DeviceHandle, DeviceParts, Settings, spawn};
-use lunbox_emulator::{Kernel, Options};
 use lunbox_engine::{HandlerFactory, Limits};
-use lunbox_memory::Mapping;
-use lunbox_scsi::{BlockSize, Blocks, Bytes};
-use lunbox_store::{Backend, FileOptions, Store};
-use lunbox_tcmu::{Doorbell, Ring};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use lunbox_store::{FileOptions, Store};
 
 use crate::load::{Load, Sample};
+use crate::lun::{Lun, Placement};
 use crate::report::Case;
 
 /// What the LUN keeps its bytes in.
@@ -36,8 +28,7 @@ pub enum StoreKind {
 
 /// A running LUN under load.
 pub struct Side {
-    kernel: Kernel,
-    device: DeviceHandle,
+    lun: Lun,
     load: Load,
 }
 
@@ -78,56 +69,13 @@ impl Side {
     /// Starts a LUN; the device's thread gets the last CPU, the load generator the first.
     pub fn start(handler: Arc<dyn HandlerFactory>, case: &Case, medium: &Medium) -> Result<Self> {
         let in_flight = u64::from(case.size) * case.depth as u64;
-        let kernel = Options {
-            ring_bytes: (1 << 20) - 128,
-            data_blocks: u32::try_from(in_flight / 4096 + 64)?,
-            poison: false,
-            ..Options::default()
-        };
-        let (kernel, user) = Kernel::new(kernel)?;
-        let map = Arc::new(Mapping::shared(user.memory.as_fd(), user.length)?);
-        let ring = Ring::attach(map, Doorbell::Event { wait: user.wait, ring: user.ring })?;
-        let store = medium.store(case.store)?;
-        let info = StoreInfo {
-            option: String::new(),
-            size: store.size(),
-            read_only: false,
-            discard_zeroes: store.discard_zeroes(),
-            can_grow: store.can_grow(),
-        };
-        let parts = DeviceParts {
-            name: "bench".to_owned(),
-            ring,
-            stores: vec![(store, info)],
-            options: Vec::new(),
-            handler,
-            settings: Settings {
-                size: Bytes(SIZE),
-                block_size: BlockSize::B512,
-                read_only: false,
-                max_transfer: Blocks(4096),
-                limits: Limits::default(),
-                backend: Backend::Auto,
-            },
-            events: Arc::new(|_| {}),
-        };
-        let cpus = std::thread::available_parallelism()?.get();
-        pin(cpus - 1)?;
-        let device = spawn(parts)?;
-        pin(0)?;
-        let load = Load::new(case, SIZE);
-        Ok(Self { kernel, device, load })
+        let lun =
+            Lun::start(handler, medium.store(case.store)?, Limits::default(), in_flight, Placement::Apart)?;
+        Ok(Self { lun, load: Load::new(case, SIZE) })
     }
 
     /// One measured round.
     pub fn round(&mut self, length: Duration) -> Result<Sample> {
-        self.load.run(&mut self.kernel, &self.device, length)
+        self.load.run(&mut self.lun.kernel, &self.lun.device, length)
     }
-}
-
-/// Threads inherit the CPU set of whoever starts them.
-fn pin(cpu: usize) -> Result<()> {
-    let mut set = CpuSet::new();
-    set.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &set).context("sched_setaffinity")
 }

@@ -8,34 +8,29 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// A handler: its package, the file that cargo makes of it, where it goes.
+/// A handler: its package, and the file that the daemon finds it in.
 struct Handler {
     package: &'static str,
-    built: &'static str,
     file: &'static str,
     for_tests: bool,
 }
 
-const HANDLERS: [Handler; 3] = [
-    Handler {
-        package: "lunbox-handler-file",
-        built: "lunbox_handler_file.wasm",
-        file: "handler_file.wasm",
-        for_tests: false,
-    },
-    Handler {
-        package: "lunbox-example-null",
-        built: "lunbox_example_null.wasm",
-        file: "handler_null.wasm",
-        for_tests: false,
-    },
-    Handler {
-        package: "lunbox-test-hostile",
-        built: "lunbox_test_hostile.wasm",
-        file: "handler_hostile.wasm",
-        for_tests: true,
-    },
+const HANDLERS: &[Handler] = &[
+    Handler { package: "lunbox-handler-file", file: "handler_file.wasm", for_tests: false },
+    Handler { package: "lunbox-example-null", file: "handler_null.wasm", for_tests: false },
+    Handler { package: "lunbox-example-mirror", file: "handler_mirror.wasm", for_tests: false },
+    Handler { package: "lunbox-test-hostile", file: "handler_hostile.wasm", for_tests: true },
+    Handler { package: "lunbox-test-wasi", file: "handler_wasi.wasm", for_tests: true },
+    Handler { package: "lunbox-test-raw", file: "handler_raw.wasm", for_tests: true },
+    Handler { package: "lunbox-test-raw-qcow", file: "handler_raw_qcow.wasm", for_tests: true },
 ];
+
+impl Handler {
+    /// What cargo calls it.
+    fn built(&self) -> String {
+        format!("{}.wasm", self.package.replace('-', "_"))
+    }
+}
 
 /// Options of `cargo xtask build`.
 #[derive(Debug, clap::Args)]
@@ -128,15 +123,15 @@ pub fn built(program: &Path) -> Command {
 
 fn handlers() -> anyhow::Result<()> {
     let (mut command, output) = toolchain::cargo(&["build", "--profile", "guest"]);
-    for handler in &HANDLERS {
+    for handler in HANDLERS {
         command.args(["-p", handler.package]);
     }
     process::run(&mut command)?;
     let built = output.join(toolchain::TARGET).join("guest");
-    for handler in &HANDLERS {
+    for handler in HANDLERS {
         let folder = if handler.for_tests { paths::test_handlers() } else { paths::handlers() };
         std::fs::create_dir_all(&folder)?;
-        let (from, to) = (built.join(handler.built), folder.join(handler.file));
+        let (from, to) = (built.join(handler.built()), folder.join(handler.file));
         ensure_component(&from)?;
         std::fs::copy(&from, &to)
             .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;

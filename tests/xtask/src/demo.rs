@@ -59,7 +59,7 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
         show::heading(
             "What the sandbox costs: the same handler as Wasm and compiled natively, on an emulated ring",
         );
-        bench::measure(true, &[])?;
+        bench::measure(bench::Part::Sandbox, true, &[])?;
     }
     Ok(0)
 }

@@ -1,4 +1,4 @@
-//! The project's commands: build, demo, guest, test, bench, fuzz, fresh-root.
+//! The project's commands: build, demo, guest, test, bench, soak, fuzz, fresh-root.
 
 mod apt;
 mod bench;
@@ -10,9 +10,11 @@ mod fresh_root;
 mod fuzz;
 mod guest;
 mod guest_command;
+mod lines;
 mod paths;
 mod process;
 mod progress;
+mod soak;
 mod test;
 mod toolchain;
 mod tools;
@@ -52,8 +54,11 @@ enum Command {
     Demo(demo::Options),
     /// Install what is needed and run every test
     Test(test::Options),
-    /// Measure: the sandbox against a native handler, lunboxd against tcmu-runner, the iSCSI target against tgt
+    /// Measure: the sandbox against a native handler, neighbours of handlers that misbehave, lunboxd against tcmu-runner, the
+    /// iSCSI target against tgt
     Bench(bench::Options),
+    /// Kill, restart and check for hours: the guest tests that count in rounds
+    Soak(soak::Options),
     /// Run the README's first command in a Debian that has nothing else
     FreshRoot(fresh_root::Options),
     /// Run the fuzz targets
@@ -69,6 +74,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Test(options) => test::run(options),
         Command::Bench(options) => bench::run(options).map(|()| 0),
+        Command::Soak(options) => soak::run(options),
         Command::FreshRoot(options) => fresh_root::run(options),
         Command::Fuzz(options) => fuzz::run(options).map(|()| 0),
     });

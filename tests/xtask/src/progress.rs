@@ -26,6 +26,12 @@ impl Progress {
         Self::shown(what.into(), || ProgressBar::new(total), template)
     }
 
+    /// Announces `what`, whose end is known: `total` rounds.
+    pub fn of_rounds(what: impl Into<String>, total: u64) -> Self {
+        let template = "{spinner} {prefix} [{bar:30}] {pos} of {len} {wide_msg:.dim} {elapsed}, {eta} left";
+        Self::shown(what.into(), || ProgressBar::new(total), template)
+    }
+
     fn shown(what: String, bar: impl FnOnce() -> ProgressBar, template: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = bar();
@@ -49,10 +55,10 @@ impl Progress {
         }
     }
 
-    /// That many of the bytes are there. Nothing off a terminal.
-    pub fn at(&self, bytes: u64) {
+    /// So far the work has come: bytes or rounds. Nothing off a terminal.
+    pub fn at(&self, position: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_position(bytes);
+            bar.set_position(position);
         }
     }
 

@@ -19,14 +19,8 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-#[test]
-fn every_help_names_every_option_with_examples_and_exit_statuses() {
-    let mut command = Cli::command();
-    command.build();
-    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    for name in ["serve", "inspect", "handlers", "completions", "man"] {
-        assert!(names.iter().any(|found| found == name), "{name}");
-    }
+/// Judges the help of all commands below one.
+fn helps(command: &mut clap::Command) {
     for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
         let help = sub.render_long_help().to_string();
         for argument in sub.get_arguments() {
@@ -37,7 +31,32 @@ fn every_help_names_every_option_with_examples_and_exit_statuses() {
         }
         assert!(help.contains("Examples:\n  lunbox "), "{help}");
         assert!(help.contains("Exit status:\n  0\n"), "{help}");
+        assert!(sub.get_about().is_some(), "{}", sub.get_name());
+        helps(sub);
     }
+}
+
+#[test]
+fn every_help_names_every_option_with_examples_and_exit_statuses() {
+    let mut command = Cli::command();
+    command.build();
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    for name in [
+        "serve",
+        "inspect",
+        "handlers",
+        "status",
+        "device",
+        "worker",
+        "events",
+        "handover",
+        "policy",
+        "completions",
+        "man",
+    ] {
+        assert!(names.iter().any(|found| found == name), "{name}");
+    }
+    helps(&mut command);
     let help = command.find_subcommand_mut("serve").unwrap().render_long_help().to_string();
     assert!(help.contains("Persistent reservations"), "the long description: {help}");
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -111,4 +130,32 @@ fn what_is_not_understood_is_refused_with_a_remedy() {
     assert!(error.to_string().contains("--chap-user"), "{error}");
     assert_eq!(parse(&["no-such-command"]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
     assert_eq!(parse(&["-V"]).unwrap_err().kind(), ErrorKind::DisplayVersion);
+}
+
+#[test]
+fn operators_commands() {
+    let Command::Device(Device { command: DeviceCommand::Show(show) }) =
+        parse(&["device", "show", "disk", "--socket", "/x"]).unwrap().command
+    else {
+        panic!("another command")
+    };
+    assert_eq!((show.name.as_str(), show.daemon.socket.to_str()), ("disk", Some("/x")));
+    let Command::Policy(Policy { command: PolicyCommand::Check(check) }) =
+        parse(&["policy", "check", "--device", "3/a=file//x", "--device", "user_4/b=zbc//y"])
+            .unwrap()
+            .command
+    else {
+        panic!("another command")
+    };
+    assert_eq!(check.file, PathBuf::from("/etc/lunbox/policy.toml"));
+    assert_eq!(check.device.iter().map(|device| device.hba).collect::<Vec<_>>(), [3, 4]);
+    for (arguments, kind) in [
+        (&["device"][..], ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        (&["device", "show"], ErrorKind::MissingRequiredArgument),
+        (&["device", "stop", "x"], ErrorKind::InvalidSubcommand),
+        (&["status", "x"], ErrorKind::UnknownArgument),
+        (&["policy", "check", "--device", "disk"], ErrorKind::ValueValidation),
+    ] {
+        assert_eq!(parse(arguments).unwrap_err().kind(), kind, "{arguments:?}");
+    }
 }

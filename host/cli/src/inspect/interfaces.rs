@@ -1,5 +1,6 @@
 //! What the interfaces of the contract mean, in one line each.
 
+use lunbox_engine::provides_wasi;
 use serde::Serialize;
 
 /// An import or export.
@@ -24,7 +25,7 @@ const IMPORTS: [(&str, &str); 3] = [
 ];
 
 /// What handlers may export.
-const EXPORTS: [(&str, &str); 10] = [
+const EXPORTS: [(&str, &str); 11] = [
     ("handler", "says who it is, takes up service, goes on with a command"),
     ("block", "decides what reads, writes and flushes mean"),
     ("block-batch", "takes several commands in one call"),
@@ -35,12 +36,15 @@ const EXPORTS: [(&str, &str); 10] = [
     ("block-compare-and-write", "atomic COMPARE AND WRITE (recognised; not called by this host yet)"),
     ("state", "hands its state to a newer version (recognised; not called by this host yet)"),
     ("events", "hears of events of its device (recognised; not called by this host yet)"),
+    ("options", "declares what may stand in its cfgstring"),
 ];
 
 /// An import of this name.
 pub(super) fn import(name: &str) -> Interface {
-    let refused = if name.starts_with("wasi:") {
-        "not granted: handlers get no WASI"
+    let refused = if provides_wasi(name) {
+        "WASI: time and random numbers, nothing else unless it is granted; its calls may wait"
+    } else if name.starts_with("wasi:") {
+        "not granted: of WASI there is version 0.2 of cli, clocks, filesystem, io, random and sockets"
     } else {
         "not granted: handlers may import lunbox:handler/buffers and log only"
     };
@@ -74,7 +78,8 @@ mod tests {
         assert_eq!(export("lunbox:handler/block").contract.as_deref(), Some(""));
         assert!(export("x:y/block@0.1.0").meaning.contains("never called"));
         assert_eq!(export("x:y/block@0.1.0").contract, None);
-        assert!(import("wasi:io/streams@0.2.0").meaning.contains("no WASI"));
+        assert!(import("wasi:io/streams@0.2.0").meaning.contains("may wait"));
+        assert!(import("wasi:http/types@0.2.0").meaning.contains("not granted"));
         assert!(import("lunbox:handler/block@0.1.0").meaning.contains("not granted"));
         assert!(import("lunbox:handler/log@0.1.0").meaning.contains("log lines"));
     }

@@ -101,7 +101,7 @@ mod tests {
         let form = |bytes: &[u8]| Structure::of(bytes).form;
         assert_eq!(form(b"\0asm\x0d\0\x01\0"), Form::Component);
         assert_eq!(form(b"\0asm\x01\0\0\0"), Form::Module);
-        assert_eq!(form(b"lunboxC1rest"), Form::Precompiled);
+        assert_eq!(form(b"lunboxC2rest"), Form::Precompiled);
         for bytes in [&b""[..], b"\0asm", b"\x7fELF", b"(component)"] {
             assert_eq!(form(bytes), Form::Unknown, "{bytes:?}");
         }

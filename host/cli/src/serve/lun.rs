@@ -10,7 +10,8 @@ use lunbox_device::{DeviceHandle, DeviceParts, Event, Identity, Settings, StopEr
 use lunbox_emulator::{BLOCK_BYTES, Features, Kernel, Options as RingOptions};
 use lunbox_engine::{Catalogue, Limits};
 use lunbox_grant::{
-    Access, Cfgstring, Claim, Claims, Geometry, GrantError, OpenGrantError, Opened, Wording, open_grant,
+    Access, Cfgstring, Claim, Claims, Geometry, GrantError, OpenGrantError, Opened, Parsed, Wording,
+    open_grant, open_requests, parse,
 };
 use lunbox_iscsi::{LunConfig, RingLimits, RingLun};
 use lunbox_memory::Mapping;
@@ -123,7 +124,8 @@ impl Surroundings<'_> {
             // Before a file becomes that long.
             geometry(wanted, size.bytes())?;
         }
-        let Opened { claim, stores, created } = self.open(wanted, &config.text)?;
+        let parsed = listed.handler.schema().map(|schema| parse(schema, &config.text)).transpose()?;
+        let Opened { claim, stores, created } = self.open(wanted, &config.text, parsed.as_ref())?;
         if created {
             self.created.push(config.text.clone());
         }
@@ -154,7 +156,7 @@ impl Surroundings<'_> {
             name: name.clone(),
             ring,
             stores,
-            options: Vec::new(),
+            options: parsed.map(|parsed| parsed.options).unwrap_or_default(),
             handler: Arc::clone(&listed.handler),
             settings: Settings {
                 size: geometry.size,
@@ -190,14 +192,25 @@ impl Surroundings<'_> {
         Ok((Lun { facts, device, claim }, LunConfig { lun: Box::new(front), name }))
     }
 
-    fn open(&self, wanted: &Wanted<'_>, text: &str) -> anyhow::Result<Opened> {
+    /// `parsed`: by the schema of its handler, if that has one.
+    fn open(&self, wanted: &Wanted<'_>, text: &str, parsed: Option<&Parsed>) -> anyhow::Result<Opened> {
         let access = match (wanted.read_only, wanted.size) {
             (true, _) => Access::ReadOnly,
             (false, Some(size)) => Access::Sized { bytes: size.bytes() },
             (false, None) => Access::Existing,
         };
         let device = format!("LUN {}", wanted.number);
-        match open_grant(text, &device, &self.claims, access) {
+        let opened = match parsed {
+            None => open_grant(text, &device, &self.claims, access),
+            Some(parsed) => {
+                let memory = wanted.size.map_or(0, Size::bytes);
+                open_requests(&parsed.stores, &device, &self.claims, Some(access), memory)
+            }
+        };
+        match opened {
+            Err(OpenGrantError::Grant(GrantError::NoMemory)) => {
+                bail!("a memory store has the size that you give it; add --size (for example --size 1G)")
+            }
             Err(OpenGrantError::Grant(GrantError::Missing { path })) if !wanted.read_only => {
                 bail!("{path} does not exist; add --size (for example --size 1G) to have it made")
             }

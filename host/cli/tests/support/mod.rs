@@ -36,7 +36,7 @@ const LUNBOX: &str = env!("CARGO_BIN_EXE_lunbox");
 /// A program that does not see what whoever runs the tests has set.
 fn undisturbed(program: &str) -> Command {
     let mut command = Command::new(program);
-    for variable in ["LUNBOX_HANDLER_PATH", "LUNBOX_CHAP_SECRET", "RUST_LOG", "NO_COLOR"] {
+    for variable in ["LUNBOX_HANDLER_PATH", "LUNBOX_CHAP_SECRET", "LUNBOX_SOCKET", "RUST_LOG", "NO_COLOR"] {
         command.env_remove(variable);
     }
     command
@@ -137,12 +137,22 @@ impl Running {
         Self::spawn(piped(command))
     }
 
+    /// Starts any command.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::spawn(command(arguments))
+    }
+
     /// The next line of stdout.
     pub fn line(&self) -> String {
         match self.stdout.recv_timeout(LIMIT) {
             Ok(line) => line,
             Err(_) => panic!("no line on stdout; stderr: {}", self.errors_so_far()),
         }
+    }
+
+    /// The next line of stdout if there is one soon.
+    pub fn line_if_there(&self) -> Option<String> {
+        self.stdout.recv_timeout(Duration::from_millis(20)).ok()
     }
 
     /// Waits for a line on stderr that contains a text.

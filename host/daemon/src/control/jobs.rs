@@ -1,17 +1,21 @@
 //! Which jobs wait for a thread and which run, and since when.
 //!
 //! Admissions have a lane of their own: one may hang in storage that does not answer, and then only further
-//! admissions wait behind it, never the stop of a device.
+//! admissions wait behind it, never the stop of a device. So have recoveries, which may wait without limit until the
+//! operations of a dead process are gone, and must not hold up admissions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use lunbox_tcmu::Minor;
 
-use crate::job::{Job, Progress, Reason};
+use crate::job::{Course, Job, Reason};
 
 /// Most jobs of one lane at one time. More wait their turn: a mass creation must not become a thousand threads.
 pub(super) const MAX_JOBS: usize = 32;
+
+/// The same for recoveries: each that waits for storage takes a thread, and the storage of others may be fine.
+pub(super) const MAX_RECOVERIES: usize = 128;
 
 /// Tells one job from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +28,17 @@ pub(super) struct Watch {
     pub task: Task,
     /// A thread works on it since then.
     since: Option<Instant>,
+    /// It was cancelled then.
+    cancelled: Option<Instant>,
 }
 
 /// What a job does, as far as the control thread cares.
 #[derive(Debug)]
 pub(super) enum Task {
-    Admission(Reason, Progress),
+    /// Somebody waits for it.
+    Admission(Course),
+    /// Nobody waits for it, until somebody wants the device gone.
+    Recovery(Course),
     /// Stops a device that lives on in the kernel.
     Leaving,
     Other,
@@ -41,31 +50,37 @@ pub(super) struct Jobs<D> {
     issued: u64,
     watched: BTreeMap<Ticket, Watch>,
     admissions: Lane<D>,
+    recoveries: Lane<D>,
     others: Lane<D>,
 }
 
 #[derive(Debug)]
 struct Lane<D> {
+    limit: usize,
     backlog: VecDeque<(Ticket, Job<D>)>,
     /// Jobs that threads work on.
     running: usize,
 }
 
-impl<D> Default for Lane<D> {
-    fn default() -> Self {
-        Self { backlog: VecDeque::new(), running: 0 }
-    }
-}
-
 impl<D> Default for Jobs<D> {
     fn default() -> Self {
-        Self { issued: 0, watched: BTreeMap::new(), admissions: Lane::default(), others: Lane::default() }
+        Self {
+            issued: 0,
+            watched: BTreeMap::new(),
+            admissions: Lane::new(MAX_JOBS),
+            recoveries: Lane::new(MAX_RECOVERIES),
+            others: Lane::new(MAX_JOBS),
+        }
     }
 }
 
 impl<D> Lane<D> {
+    const fn new(limit: usize) -> Self {
+        Self { limit, backlog: VecDeque::new(), running: 0 }
+    }
+
     fn take(&mut self) -> Option<(Ticket, Job<D>)> {
-        if self.running >= MAX_JOBS {
+        if self.running >= self.limit {
             return None;
         }
         let next = self.backlog.pop_front()?;
@@ -85,30 +100,41 @@ impl<D> Jobs<D> {
         let ticket = Ticket(self.issued);
         self.issued += 1;
         let task = match &job {
-            Job::Admit { reason, progress, .. } => Task::Admission(*reason, progress.clone()),
+            Job::Admit { reason: Reason::TakeOver, course, .. }
+            | Job::Revive { course, .. }
+            | Job::HandOver { course, .. } => Task::Recovery(course.clone()),
+            Job::Admit { course, .. } => Task::Admission(course.clone()),
             Job::Stop { block: Some(_), .. } => Task::Leaving,
             _ => Task::Other,
         };
-        let lane = if let Task::Admission(..) = task { &mut self.admissions } else { &mut self.others };
-        lane.backlog.push_back((ticket, job));
-        self.watched.insert(ticket, Watch { minor, task, since: None });
+        self.lane(&task).backlog.push_back((ticket, job));
+        self.watched.insert(ticket, Watch { minor, task, since: None, cancelled: None });
         ticket
+    }
+
+    fn lane(&mut self, task: &Task) -> &mut Lane<D> {
+        match task {
+            Task::Admission(_) => &mut self.admissions,
+            Task::Recovery(_) => &mut self.recoveries,
+            Task::Leaving | Task::Other => &mut self.others,
+        }
     }
 
     /// The next job that may have a thread.
     pub fn take(&mut self) -> Option<(Ticket, Job<D>)> {
-        let (ticket, job) = self.others.take().or_else(|| self.admissions.take())?;
+        let next = self.others.take().or_else(|| self.admissions.take());
+        let (ticket, job) = next.or_else(|| self.recoveries.take())?;
         if let Some(watch) = self.watched.get_mut(&ticket) {
             watch.since = Some(Instant::now());
         }
         Some((ticket, job))
     }
 
-    /// What was remembered of a job, which is done with or waited for no longer. `None` if that was so already.
+    /// What was remembered of a job on which a thread worked, and which is done with or waited for no longer. `None`
+    /// if that was so already.
     pub fn end(&mut self, ticket: Ticket) -> Option<Watch> {
         let watch = self.watched.remove(&ticket)?;
-        let lane = if let Task::Admission(..) = watch.task { &mut self.admissions } else { &mut self.others };
-        lane.running -= 1;
+        self.lane(&watch.task).running -= 1;
         Some(watch)
     }
 
@@ -116,23 +142,52 @@ impl<D> Jobs<D> {
         self.watched.get(&ticket).is_some_and(|watch| matches!(watch.task, Task::Leaving))
     }
 
-    /// Admissions on which threads have worked for longer than `patience`.
-    pub fn overdue(&self, patience: Duration) -> Vec<(Ticket, Minor, Reason)> {
-        self.admissions()
-            .filter(|(_, _, _, since)| since.elapsed() >= patience)
-            .map(|(ticket, minor, reason, _)| (ticket, minor, reason))
-            .collect()
+    /// Ends the waits of a recovery; other jobs go on. One that has no thread yet is given back: it might have to
+    /// wait for many that hang.
+    pub fn cancel(&mut self, ticket: Ticket) -> Option<Job<D>> {
+        let watch = self.watched.get_mut(&ticket)?;
+        let Task::Recovery(course) = &watch.task else { return None };
+        course.cancel.cancel();
+        watch.cancelled.get_or_insert_with(Instant::now);
+        let position = self.recoveries.backlog.iter().position(|(waiting, _)| *waiting == ticket)?;
+        self.watched.remove(&ticket);
+        self.recoveries.backlog.remove(position).map(|(_, job)| job)
     }
 
-    /// How long until one more admission is overdue.
+    /// The recoveries that wait or run, and their nodes.
+    pub fn recoveries(&self) -> Vec<(Ticket, Minor)> {
+        let recoveries = self.watched.iter().filter(|(_, watch)| matches!(watch.task, Task::Recovery(_)));
+        recoveries.map(|(&ticket, watch)| (ticket, watch.minor)).collect()
+    }
+
+    /// How far a job has got, if that is known.
+    pub fn progress(&self, ticket: Ticket) -> Option<String> {
+        match &self.watched.get(&ticket)?.task {
+            Task::Admission(course) | Task::Recovery(course) => Some(course.progress.to_string()),
+            Task::Leaving | Task::Other => None,
+        }
+    }
+
+    /// Admissions on which threads have worked for longer than `patience`, and recoveries that have not ended for so
+    /// long although they were cancelled.
+    pub fn overdue(&self, patience: Duration) -> Vec<(Ticket, Minor)> {
+        let overdue = self.bounded().filter(|(_, _, since)| since.elapsed() >= patience);
+        overdue.map(|(ticket, minor, _)| (ticket, minor)).collect()
+    }
+
+    /// How long until one more job is overdue.
     pub fn next_overdue(&self, patience: Duration) -> Option<Duration> {
-        self.admissions().filter_map(|(_, _, _, since)| patience.checked_sub(since.elapsed())).min()
+        self.bounded().map(|(_, _, since)| patience.saturating_sub(since.elapsed())).min()
     }
 
-    fn admissions(&self) -> impl Iterator<Item = (Ticket, Minor, Reason, Instant)> {
-        self.watched.iter().filter_map(|(&ticket, watch)| match watch.task {
-            Task::Admission(reason, _) => Some((ticket, watch.minor, reason, watch.since?)),
-            _ => None,
+    fn bounded(&self) -> impl Iterator<Item = (Ticket, Minor, Instant)> {
+        self.watched.iter().filter_map(|(&ticket, watch)| {
+            let since = match watch.task {
+                Task::Admission(_) => watch.since?,
+                Task::Recovery(_) => watch.cancelled?,
+                Task::Leaving | Task::Other => return None,
+            };
+            Some((ticket, watch.minor, since))
         })
     }
 }

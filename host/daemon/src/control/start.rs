@@ -1,9 +1,9 @@
 //! Starting, and catching up after lost events.
 //!
 //! ```text
-//!  join the group ─▶ answer who waits ─▶ block netlink ─▶ receive and answer who waits ─▶ reset netlink
-//!                                                                                             │
-//!                          serve ◀─ unblock netlink ◀─ take over what a predecessor left ◀────┘
+//!  join the group ─▶ adopt workers ─▶ answer who waits ─▶ block netlink ─▶ receive and answer who waits ─▶ reset netlink
+//!                                                                                                              │
+//!                                           serve ◀─ unblock netlink ◀─ take over what a predecessor left ◀────┘
 //! ```
 //!
 //! A device whose `enable` waits because no daemon was there is simply served: its UIO node and its id exist.
@@ -12,17 +12,18 @@
 
 use std::time::Duration;
 
+use lunbox_control::EventKind;
 use lunbox_tcmu::{ConfigfsError, Minor, NetlinkError};
 
 use super::{Control, Kernel, Phase};
 use crate::job::{Job, Reason};
-use crate::service::Starter;
+use crate::service::{Adopted, Starter};
 
 /// How long a look for waiting devices may take. On kernels before 5.12 it may hang until netlink is reset.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How long taking over may take before netlink is unblocked regardless.
-const TAKE_OVER: Duration = Duration::from_secs(60);
+/// How long taking over may take before netlink is unblocked regardless. What takes longer goes on behind the scenes.
+const TAKE_OVER: Duration = Duration::from_secs(20);
 
 /// How long a predecessor's UIO nodes may stay busy: its process ends only when the kernel has torn it down.
 const TEAR_DOWN: Duration = Duration::from_secs(5);
@@ -47,13 +48,47 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     /// # Errors
     /// See [`StartError`]. Netlink is not left blocked.
     pub fn start(&mut self) -> Result<(), StartError> {
+        self.adopt();
         self.look_for(Reason::Waiting, LOOK)?;
         self.while_blocked(|control| {
             control.look_for(Reason::TakeOver, TAKE_OVER)?;
             Ok(())
         })?;
         self.phase = Phase::Serving;
+        for minor in self.registry.newest_first() {
+            if let Some(served) = self.registry.served(minor) {
+                served.adopted = false;
+            }
+        }
+        self.hand_over_next();
+        self.work_off();
         Ok(())
+    }
+
+    /// Goes on with what a predecessor's workers serve.
+    fn adopt(&mut self) {
+        for adopted in self.starter.adopt() {
+            let Adopted { minor, id, name, device, outdated } = adopted;
+            // Another device may have got the node, or be at it now.
+            let current = self.around.uio.node(minor).is_ok_and(|node| node.name == name);
+            if !current || self.registry.served(minor).is_some() {
+                tracing::info!(device = %name, "its UIO node has gone; its worker is told to end it");
+                self.submit(minor, Job::Discard { minor, device, name });
+                continue;
+            }
+            tracing::info!(device = %name, %minor, outdated, "adopted");
+            self.around.journal.device(EventKind::DeviceAdded, &name, "adopted");
+            self.registry.serve(minor, id, name.clone(), device);
+            if let Some(served) = self.registry.served(minor) {
+                served.adopted = true;
+            }
+            if outdated {
+                self.outdated.insert(minor);
+            }
+            // The predecessor may have been about to stop it.
+            self.submit(minor, Job::Unblock { minor, name });
+            self.mend(minor);
+        }
     }
 
     /// Catches up after events were lost.

@@ -1,4 +1,5 @@
 mod model;
+mod recovery;
 
 use std::fs;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use lunbox_tcmu::{Change, DeviceEvent, DeviceId, Event, EventKind, Minor};
 use nix::errno::Errno;
 
-use crate::service::Notice;
+use crate::service::{Condition, Notice};
 use model::{Reply, World, added, reconfigured, removed};
 
 const OK: Result<(), Errno> = Ok(());
@@ -316,6 +317,21 @@ fn the_serial_number_is_read_when_an_inquiry_asks_for_it() {
 }
 
 #[test]
+fn a_worker_that_asks_for_a_serial_number_without_pause_has_one_job_at_a_time() {
+    let world = World::new();
+    world.create(0, 1, "f1", "model", true);
+    let mut control = world.started();
+    world.write("f1", "wwn/vpd_unit_serial", "T10 VPD Unit Serial Number: abc\n");
+    for _ in 0..1000 {
+        world.notify(0, Notice::IdentityWanted);
+    }
+    world.run(&mut control);
+    let answers = world.log().iter().filter(|line| *line == "serial f1 abc").count();
+    // What was asked after the number was read is answered by a second look.
+    assert_eq!(answers, 2);
+}
+
+#[test]
 fn a_serial_number_asked_for_during_a_job_is_given_after_it() {
     let world = World::new();
     world.write_later("f1", "wwn/vpd_unit_serial", "T10 VPD Unit Serial Number: abc\n");
@@ -347,11 +363,12 @@ fn a_device_whose_node_has_gone_is_forgotten_without_an_answer() {
     world.create(1, 2, "broken", "model", true);
     let mut control = world.started();
     fs::remove_dir_all(world.path("class/uio0")).unwrap();
-    world.notify(0, Notice::Ended("end of file".into()));
-    world.notify(1, Notice::Ended("ring inconsistent".into()));
+    world.strike(0, "gone", Condition::Ended("end of file".into()));
+    world.strike(1, "broken", Condition::Ended("ring inconsistent".into()));
     world.run_until(&mut control, |world| world.claimed() == [1]);
     world.run(&mut control);
-    assert_eq!(control.devices(), 1, "a broken device is kept: its removal will be announced");
+    assert_eq!(control.devices(), 1, "a broken device is kept and brought back");
+    assert!(world.log().contains(&"stop gone after 0 replies".to_owned()));
     assert!(world.replies().is_empty());
 }
 

@@ -1,26 +1,79 @@
 use std::fs;
 use std::path::Path;
 
-use lunbox_engine::native::NativeFactory;
-use lunbox_handler_file::File;
+use lunbox_contract::{Description, Field, FieldKind, Grammar, Schema};
+use lunbox_engine::{Abilities, Digest, Manifest};
 
 use super::*;
-use crate::mailbox::mailbox;
+use crate::workers::Spawner;
+use crate::workers::spawn::Place as WorkerPlace;
 
 struct Place {
     root: tempfile::TempDir,
     opener: Opener,
 }
 
+fn installed(subtype: &str, schema: Option<Schema>) -> Installed {
+    let description = Description {
+        subtype: subtype.to_owned(),
+        name: subtype.to_owned(),
+        version: "1".to_owned(),
+        config_help: String::new(),
+    };
+    let abilities = Abilities { options: schema.is_some(), ..Abilities::default() };
+    Installed {
+        manifest: Manifest { description, abilities, schema, wasi: false },
+        digest: Digest::of(subtype.as_bytes()),
+        container: Arc::new(fs::File::open("/dev/null").unwrap()),
+        path: subtype.into(),
+    }
+}
+
+fn two_paths() -> Schema {
+    let path = |name: &str| Field {
+        name: name.to_owned(),
+        kind: FieldKind::Path { read_only: false, create: true },
+        required: true,
+        help: "A path.".to_owned(),
+    };
+    let level = Field {
+        name: "level".to_owned(),
+        kind: FieldKind::Number { min: 1, max: 9 },
+        required: false,
+        help: "A number.".to_owned(),
+    };
+    Schema { grammar: Grammar::Semicolon, fields: vec![path("path"), path("copy"), level] }
+}
+
 impl Place {
     fn new() -> Self {
+        Self::with_policy(|_| Policy::default())
+    }
+
+    fn with_policy(policy: impl FnOnce(&Path) -> Policy) -> Self {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
-        let mut handlers = Catalogue::default();
-        handlers.add(Path::new("native"), Arc::new(NativeFactory::<File>::new()));
-        let (sender, _) = mailbox().unwrap();
-        let uio = Uio::new(path("class"), path("dev"));
-        let opener = Opener::new(handlers, uio, Configfs::new(path("core"), path("parameters")), sender);
+        let mut handlers = Handlers::default();
+        handlers.add(installed("file", None));
+        handlers.add(installed("pair", Some(two_paths())));
+        let spawner = Spawner {
+            // Nothing is launched here.
+            place: WorkerPlace::Process { executable: "/no/such/program".into() },
+            sockets: path("sockets"),
+            build: "test".to_owned(),
+            level: "info".to_owned(),
+        };
+        let opener = Opener {
+            rings: kernel_rings(),
+            handlers,
+            policy: policy(root.path()),
+            uio: Uio::new(path("class"), path("dev")),
+            configfs: Configfs::new(path("core"), path("parameters")),
+            claims: Arc::default(),
+            pool: Pool::new(spawner, Arc::new(|_, _| {}), Journal::default()),
+            records: Arc::default(),
+            journal: Journal::default(),
+        };
         let place = Self { root, opener };
         place.configure("Size: 1048576 MaxDataAreaMB: 8", 512, 128);
         place
@@ -34,12 +87,16 @@ impl Place {
         fs::write(directory.join("attrib/hw_max_sectors"), format!("{max_sectors}\n")).unwrap();
     }
 
-    /// Starts a device on something that is no UIO node: everything before the ring is done for real.
-    fn start(&self, config: &str) -> String {
-        let name = DeviceName::parse(&format!("tcm-user/0/f1/file/{config}")).unwrap();
+    fn prepare(&self, config: &str) -> Result<Device, String> {
+        let name = DeviceName::parse(&format!("tcm-user/0/f1/{config}")).unwrap();
         let node = UioNode { minor: Minor(0), name, map_bytes: 0x1000 };
-        let no_uio = fs::File::open("/dev/zero").unwrap();
-        self.opener.start(&node, no_uio.into()).err().unwrap()
+        let no_uio = fs::File::open("/dev/null").unwrap();
+        let prepared = self.opener.prepare(&node, DeviceId(7), no_uio.into(), &Cancel::default());
+        prepared.map_err(|setback| setback.to_string())
+    }
+
+    fn refusal(&self, config: &str) -> String {
+        self.prepare(config).err().unwrap()
     }
 
     fn path(&self, name: &str) -> String {
@@ -51,7 +108,7 @@ impl Place {
 fn handlers_are_found_by_their_exact_subtype() {
     let place = Place::new();
     assert!(place.opener.serves("file") && !place.opener.serves("f") && !place.opener.serves("files"));
-    assert_eq!(place.opener.subtypes(), "file");
+    assert_eq!(place.opener.subtypes(), "file, pair");
 }
 
 #[test]
@@ -66,28 +123,74 @@ fn a_device_of_impossible_size_is_refused_before_anything_is_opened() {
         ("nothing", 512, 128, "core/user_0/f1/info"),
     ] {
         place.configure(size, block_size, max_sectors);
-        let error = place.start(&path);
+        let error = place.refusal(&format!("file/{path}"));
         assert!(error.starts_with("user_0/f1: ") && error.contains(expected), "{error}");
     }
     assert!(!Path::new(&path).exists());
 }
 
 #[test]
-fn a_start_that_fails_gives_the_file_back() {
+fn a_prepared_device_has_its_file_alone_until_it_is_dropped() {
     let place = Place::new();
-    let path = place.path("disk");
-    for _ in 0..2 {
-        let error = place.start(&path);
-        assert!(error.contains("uio0") && !error.contains("in use"), "{error}");
-    }
-    assert!(Path::new(&path).exists(), "the file was opened, so it was the ring that failed");
+    let config = format!("file/{}", place.path("disk"));
+    let device = place.prepare(&config).unwrap();
+    assert_eq!(device.condition(), crate::service::Condition::Lost, "nothing runs it yet");
+    let record = place.opener.records.all().remove(0).device();
+    assert_eq!((record.id, record.size, record.block_size, record.max_transfer), (7, 1 << 20, 512, 128));
+    assert_eq!(record.name, format!("tcm-user/0/f1/{config}"));
+    assert_eq!(record.stores.len(), 1);
+    assert_eq!((record.stores[0].option.as_str(), record.stores[0].kind), ("", StoreKind::File));
+    let error = place.refusal(&config);
+    assert!(error.contains("in use"), "{error}");
+    drop(device);
+    assert!(place.opener.records.all().is_empty());
+    place.prepare(&config).unwrap();
+}
+
+#[test]
+fn a_schema_divides_the_text_into_stores_and_values() {
+    let place = Place::new();
+    let (one, other) = (place.path("one"), place.path("other"));
+    let device = place.prepare(&format!("pair/{one};copy={other};level=3")).unwrap();
+    let record = place.opener.records.all().remove(0).device();
+    let stores: Vec<_> = record.stores.iter().map(|store| (&*store.option, &*store.locator)).collect();
+    assert_eq!(stores, [("path", &*one), ("copy", &*other)]);
+    assert_eq!(record.options, [("level".to_owned(), "3".to_owned())]);
+    drop(device);
+    let error = place.refusal(&format!("pair/{one};copy={other};level=30"));
+    assert!(error.starts_with("user_0/f1: ") && error.contains("level"), "{error}");
+    let error = place.refusal(&format!("pair/{one}"));
+    assert!(error.contains("copy"), "{error}");
 }
 
 #[test]
 fn the_daemons_own_arguments_do_not_become_part_of_the_path() {
     let place = Place::new();
-    place.start(&format!("{};tcmur_cmd_time_out=30", place.path("disk")));
+    drop(place.prepare(&format!("file/{};tcmur_cmd_time_out=30", place.path("disk"))).unwrap());
     assert!(Path::new(&place.path("disk")).exists());
-    let error = place.start("relative;tcmur_cmd_time_out=30");
-    assert!(error.contains("\"relative\" is not an absolute path"), "{error}");
+    let error = place.refusal("file/relative;tcmur_cmd_time_out=30");
+    assert!(error.contains("relative"), "{error}");
+}
+
+#[test]
+fn a_tenant_gets_only_what_its_policy_says() {
+    let place = Place::with_policy(|root| {
+        let text = format!(
+            "version = 1\n[[tenant]]\nname = \"acme\"\nmatch = [{{device = \"f*\"}}]\nhandlers = [\"file\"]\n\
+             roots = [{:?}]\n[tenant.limits]\nmemory = \"1 MiB\"\n",
+            root.join("acme")
+        );
+        Policy::parse(&text, Path::new("policy.toml")).unwrap()
+    });
+    fs::create_dir(place.root.path().join("acme")).unwrap();
+    let error = place.refusal(&format!("pair/{};copy=/x", place.path("acme/disk")));
+    assert!(error.contains("tenant acme may not use handler \"pair\""), "{error}");
+    let error = place.refusal(&format!("file/{}", place.path("disk")));
+    assert!(error.contains("acme"), "{error}");
+    assert!(!Path::new(&place.path("disk")).exists());
+    let device = place.prepare(&format!("file/{}", place.path("acme/disk"))).unwrap();
+    let record = place.opener.records.all().remove(0);
+    assert_eq!((record.key(), record.device().limits.memory_bytes), ("acme", 1 << 20));
+    assert_eq!(record.device().limits.table_elements, Limits::default().table_elements);
+    drop(device);
 }

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use wasm_encoder::{
     BlockType, CanonicalOption, CodeSection, ComponentBuilder, ComponentExportKind, ComponentExportSection,
-    ComponentInstanceSection, ComponentSection as _, ComponentTypeRef, ComponentValType, ConstExpr,
-    DataSection, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
-    InstanceType, MemorySection, MemoryType, Module, PrimitiveValType, StartSection, TypeSection, ValType,
+    ComponentImportSection, ComponentInstanceSection, ComponentSection as _, ComponentTypeRef,
+    ComponentTypeSection, ComponentValType, ConstExpr, DataSection, ExportKind, ExportSection, Function,
+    FunctionSection, GlobalSection, GlobalType, InstanceType, MemorySection, MemoryType, Module,
+    PrimitiveValType, StartSection, TypeSection, ValType,
 };
 
 /// Where the answers stand in the guest's memory.
@@ -155,6 +156,18 @@ impl Forged {
         place(OUTCOME, &self.outcome);
         data
     }
+}
+
+/// A component with one more import: an instance without functions. `types` is how many types it has.
+pub fn with_import(component: &[u8], name: &str, types: u32) -> Vec<u8> {
+    let mut section = ComponentTypeSection::new();
+    section.instance(&InstanceType::new());
+    let mut imports = ComponentImportSection::new();
+    imports.import(name, ComponentTypeRef::Instance(types));
+    let mut longer = component.to_vec();
+    section.append_to_component(&mut longer);
+    imports.append_to_component(&mut longer);
+    longer
 }
 
 /// The contract's types, as far as the two interfaces need them.

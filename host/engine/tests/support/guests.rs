@@ -14,9 +14,19 @@ pub fn hostile() -> PathBuf {
     built("lunbox_test_hostile.wasm")
 }
 
+/// The handler that imports WASI and misuses it on demand.
+pub fn wasi() -> PathBuf {
+    built("lunbox_test_wasi.wasm")
+}
+
 /// The smallest handler.
 pub fn null() -> PathBuf {
     built("lunbox_example_null.wasm")
+}
+
+/// Two stores and options.
+pub fn mirror() -> PathBuf {
+    built("lunbox_example_mirror.wasm")
 }
 
 /// A handler with every ability, which answers with what it was asked.
@@ -28,7 +38,14 @@ pub fn abilities() -> PathBuf {
 
 fn built(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let packages = ["-p", "lunbox-handler-file", "-p", "lunbox-example-null", "-p", "lunbox-test-hostile"];
+    let packages = [
+        "lunbox-handler-file",
+        "lunbox-example-null",
+        "lunbox-example-mirror",
+        "lunbox-test-hostile",
+        "lunbox-test-wasi",
+    ];
+    let packages: Vec<&str> = packages.iter().flat_map(|package| ["-p", package]).collect();
     BUILT.get_or_init(|| build(&packages)).join(name)
 }
 

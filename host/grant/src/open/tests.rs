@@ -1,4 +1,8 @@
+use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use nix::sys::stat::Mode;
 
 use super::*;
 
@@ -53,15 +57,6 @@ fn a_file_without_data_gets_the_size_that_was_asked_for() {
     let error = sized("endless", u64::MAX).unwrap_err();
     assert!(matches!(&error, GrantError::Length { errno: Errno::EFBIG, .. }), "{error}");
     assert_eq!(fs::metadata(place.path("endless")).unwrap().len(), 0);
-}
-
-#[test]
-fn what_was_found_and_can_not_be_reached_is_not_called_missing() {
-    for errno in [Errno::ENOENT, Errno::ENOTDIR] {
-        let Failure::Refused(error) = reopening("/disk", errno) else { panic!("{errno}: not refused") };
-        assert!(error.to_string().contains("is /proc mounted?"), "{error}");
-    }
-    assert!(matches!(reopening("/disk", Errno::EACCES), Failure::System(Errno::EACCES)));
 }
 
 #[test]

@@ -50,3 +50,4 @@ ability_with_types!(block_write_zeroes, "with-block-write-zeroes");
 ability_with_types!(block_compare_and_write, "with-block-compare-and-write");
 ability!(state, "with-state");
 ability_with_types!(events, "with-events");
+ability!(options, "with-options");

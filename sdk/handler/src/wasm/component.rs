@@ -17,11 +17,15 @@ use super::bindings::{
     block_write_zeroes::exports::lunbox::handler::block_write_zeroes as zeroes_export,
     cdb::exports::lunbox::handler::cdb as cdb_export,
     events::exports::lunbox::handler::events as events_export,
+    options::exports::lunbox::handler::options as options_export,
     resize::exports::lunbox::handler::resize as resize_export,
     state::exports::lunbox::handler::state as state_export,
 };
 use super::{HostBuffers, convert, report_panics};
-use crate::{Block, BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Cdb, Events, Handler, Resize, State};
+use crate::{
+    Block, BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Cdb, Events, Field, FieldKind, Grammar,
+    Handler, Options, Resize, State,
+};
 
 /// Where the component's one handler lives: a static, which only the handler's own crate can declare.
 pub trait Place {
@@ -195,4 +199,39 @@ impl<P: Place<Handler: Events>> events_export::Guest for Component<P> {
         };
         Self::call(|handler| handler.notify(event, StoreId(store)));
     }
+}
+
+impl<P: Place<Handler: Options>> options_export::Guest for Component<P> {
+    fn declare() -> options_export::Schema {
+        report_panics();
+        let schema = P::Handler::declare();
+        options_export::Schema {
+            grammar: match schema.grammar {
+                Grammar::Whole => options_export::Grammar::Whole,
+                Grammar::Semicolon => options_export::Grammar::Semicolon,
+                Grammar::Zbc => options_export::Grammar::Zbc,
+                Grammar::Fbo => options_export::Grammar::Fbo,
+            },
+            fields: schema.fields.into_iter().map(option_field).collect(),
+        }
+    }
+}
+
+fn option_field(field: Field) -> options_export::Field {
+    let Field { name, kind, required, help } = field;
+    let kind = match kind {
+        FieldKind::Path { read_only, create } => {
+            options_export::FieldKind::Path(options_export::Access { read_only, create })
+        }
+        FieldKind::Store { read_only, create } => {
+            options_export::FieldKind::Store(options_export::Access { read_only, create })
+        }
+        FieldKind::Number { min, max } => {
+            options_export::FieldKind::Number(options_export::Bounds { min, max })
+        }
+        FieldKind::Choice(words) => options_export::FieldKind::Choice(words),
+        FieldKind::Text => options_export::FieldKind::Text,
+        FieldKind::Flag => options_export::FieldKind::Flag,
+    };
+    options_export::Field { name, kind, required, help }
 }

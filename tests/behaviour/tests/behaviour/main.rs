@@ -8,6 +8,7 @@
 mod buffers;
 mod data_path;
 mod faults;
+mod handover;
 mod lifecycle;
 mod panics;
 mod reset;

@@ -1,9 +1,9 @@
 //! A figure with its spread.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Median, lowest and highest of a figure over the rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 pub struct Band {
     /// The middle value; of an even number, the mean of the two in the middle.
     pub median: f64,

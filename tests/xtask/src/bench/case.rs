@@ -8,10 +8,12 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
-    /// lunboxd with the `file` handler.
+    /// lunboxd with the `file` handler, the device loop in a worker.
     Lunbox,
     /// The same daemon with a second LUN: how far apart equal things are found.
     Control,
+    /// lunboxd in one process (`--single-process`), with a handler that plans as `file` does.
+    Single,
     /// Debian's tcmu-runner, its `qcow` handler on a raw image.
     Runner,
     /// The kernel's own fileio backstore, buffered as the other two are.
@@ -27,6 +29,7 @@ impl Side {
         Ok(match word {
             "lunbox" => Self::Lunbox,
             "control" => Self::Control,
+            "single" => Self::Single,
             "runner" => Self::Runner,
             "fileio" => Self::Fileio,
             _ => bail!("the guest speaks of a side `{word}`"),

@@ -2,8 +2,9 @@
 
 use super::records::Run;
 use super::summary::{Summary, summarize};
-use super::{circumstances, markdown, plot};
+use super::{circumstances, markdown, plot, subtitle};
 use crate::guest::{self, Contents, Machine, Request};
+use crate::lines;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
@@ -35,6 +36,8 @@ struct Plan {
     lun_mib: u32,
     /// I/Os under strace.
     traced: u32,
+    /// Times that a worker is killed.
+    restarts: u32,
     /// `STORE:READWRITE:BLOCK:DEPTH:FLAGS`, see tests/guest/bench.sh.
     cases: &'static [&'static str],
 }
@@ -44,11 +47,12 @@ const FULL: Plan = Plan {
     millis: 1500,
     lun_mib: 128,
     traced: 400,
+    restarts: 20,
     cases: &[
-        "tmpfs:randread:4k:32:ct",
-        "tmpfs:randwrite:4k:32:ct",
-        "tmpfs:randread:4k:1:ct",
-        "tmpfs:randwrite:4k:1:ct",
+        "tmpfs:randread:4k:32:cst",
+        "tmpfs:randwrite:4k:32:cst",
+        "tmpfs:randread:4k:1:cst",
+        "tmpfs:randwrite:4k:1:cst",
         "tmpfs:randread:64k:8:",
         "tmpfs:randwrite:64k:8:",
         "ext4:randread:4k:32:",
@@ -61,9 +65,10 @@ const QUICK: Plan = Plan {
     millis: 700,
     lun_mib: 64,
     traced: 200,
+    restarts: 5,
     cases: &[
-        "tmpfs:randread:4k:32:ct",
-        "tmpfs:randwrite:4k:32:ct",
+        "tmpfs:randread:4k:32:cst",
+        "tmpfs:randwrite:4k:32:cst",
         "tmpfs:randread:4k:1:",
         "tmpfs:randwrite:4k:1:",
     ],
@@ -79,12 +84,15 @@ const SLACK: Duration = Duration::from_secs(6);
 impl Plan {
     /// Measurements in one guest.
     fn measurements(&self) -> u32 {
-        let of_case = |case: &&str| if flags(case).contains('c') { 4 } else { 3 };
+        let of_case =
+            |case: &&str| 3 + u32::from(flags(case).contains('c')) + u32::from(flags(case).contains('s'));
         self.rounds * self.cases.iter().map(of_case).sum::<u32>()
     }
 
     fn limit(&self) -> Duration {
-        OVERHEAD + (SLACK + Duration::from_millis(self.millis.into())) * self.measurements()
+        OVERHEAD
+            + (SLACK + Duration::from_millis(self.millis.into())) * self.measurements()
+            + SLACK * self.restarts
     }
 
     fn environment(&self) -> Vec<(String, String)> {
@@ -93,6 +101,7 @@ impl Plan {
             ("MILLIS", self.millis.to_string()),
             ("LUN_MIB", self.lun_mib.to_string()),
             ("TRACED", self.traced.to_string()),
+            ("RESTARTS", self.restarts.to_string()),
             ("CASES", self.cases.join(" ")),
         ]
         .map(|(name, value)| (format!("LUNBOX_BENCH_{name}"), value))
@@ -110,8 +119,10 @@ fn flags<'a>(case: &&'a str) -> &'a str {
 /// When a guest cannot be started, a measurement fails, or the results cannot be written.
 pub fn measure(choice: Choice, quick: bool) -> anyhow::Result<bool> {
     ensure!(
-        paths::daemon().is_file() && paths::handlers().join("handler_file.wasm").is_file(),
-        "the daemon or its handler `file` is not built: `cargo xtask build`"
+        paths::daemon().is_file()
+            && paths::handlers().join("handler_file.wasm").is_file()
+            && paths::test_handlers().join("handler_raw.wasm").is_file(),
+        "the daemon or its handlers `file` and `raw` are not built: `cargo xtask build`"
     );
     let plan = if quick { &QUICK } else { &FULL };
     let machines: &[Machine] = match choice {
@@ -201,13 +212,12 @@ impl Listener {
         Self { run: Run::default(), line: Vec::new(), progress, expected, error: None }
     }
 
-    fn take_line(&mut self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
+    fn take_line(&mut self, line: &str) {
         if !line.starts_with('{') {
             println!("   {line}");
             return;
         }
-        if let Err(error) = self.run.take(&line) {
+        if let Err(error) = self.run.take(line) {
             self.error.get_or_insert(error);
         }
         self.progress.detail(&format!("{} of {}", self.run.measured(), self.expected));
@@ -216,7 +226,7 @@ impl Listener {
     fn end(mut self) -> anyhow::Result<(Run, Progress)> {
         let rest = std::mem::take(&mut self.line);
         if !rest.is_empty() {
-            self.take_line(&rest);
+            self.take_line(&String::from_utf8_lossy(&rest));
         }
         match self.error {
             Some(error) => Err(error),
@@ -227,13 +237,8 @@ impl Listener {
 
 impl Write for Listener {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        for &byte in bytes {
-            if byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                self.take_line(&line);
-            } else if byte != b'\r' {
-                self.line.push(byte);
-            }
+        for line in lines::cut(&mut self.line, bytes) {
+            self.take_line(&line);
         }
         Ok(bytes.len())
     }
@@ -260,12 +265,7 @@ fn place(choice: Choice, quick: bool) -> anyhow::Result<(PathBuf, String)> {
 
 fn keep(folder: &Path, name: &str, circumstances: &str, summaries: &[Summary]) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // The machine and its kernel; the rest stands in the other files.
-    let about = circumstances
-        .lines()
-        .take(2)
-        .map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" "));
-    let subtitle = format!("measured on {}", about.collect::<Vec<_>>().join(", "));
+    let subtitle = subtitle(circumstances);
     let json = serde_json::json!({ "circumstances": circumstances, "guests": summaries });
     let files = [
         ("md", markdown::report(circumstances, summaries)),
@@ -293,21 +293,23 @@ mod tests {
             // The spread of equal things is there wherever IOPS are promised.
             let deep = plan.cases.iter().filter(|case| case.starts_with("tmpfs") && case.contains(":4k:32:"));
             assert!(deep.clone().count() == 2 && deep.clone().all(|case| flags(case).contains('c')));
+            // So is what the workers cost.
+            assert!(deep.clone().all(|case| flags(case).contains('s')));
             assert!(plan.limit() > Duration::from_secs(60));
         }
-        assert_eq!(QUICK.measurements(), 3 * (4 + 4 + 3 + 3));
+        assert_eq!(QUICK.measurements(), 3 * (5 + 5 + 3 + 3));
     }
 
     #[test]
     fn results_are_kept_and_cut_lines_are_joined() {
-        let mut listener = Listener::new(Progress::start("listening"), 14);
+        let mut listener = Listener::new(Progress::start("listening"), 16);
         let sample = include_bytes!("sample.jsonl");
         for piece in sample.chunks(100) {
             listener.write_all(piece).unwrap();
         }
         let (run, progress) = listener.end().unwrap();
         progress.done();
-        assert_eq!(run.measured(), 14);
+        assert_eq!(run.measured(), 16);
     }
 
     #[test]
@@ -320,7 +322,7 @@ mod tests {
 
     #[test]
     fn reports_have_all_cases_and_are_written_where_promised() {
-        let mut listener = Listener::new(Progress::start("reporting"), 14);
+        let mut listener = Listener::new(Progress::start("reporting"), 16);
         listener.write_all(include_bytes!("sample.jsonl")).unwrap();
         let (run, progress) = listener.end().unwrap();
         progress.done();
@@ -329,8 +331,15 @@ mod tests {
         keep(folder.path(), "x", "processor  Some CPU\nkernel  Linux 7\nload 1", &summaries).unwrap();
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
         let markdown = read("x.md");
-        for expected in ["Some CPU", "4 KiB read, QD32, tmpfs", "4 KiB write, QD32, ext4", "User-Mode Linux"]
-        {
+        for expected in [
+            "Some CPU",
+            "4 KiB read, QD32, tmpfs",
+            "4 KiB write, QD32, ext4",
+            "User-Mode Linux",
+            "lunboxd with workers over lunboxd in one process",
+            "| worker | 16 | 12.7 | 8.3 |",
+            "serves again: at most 200 ms: 145.55 [132.40..200.40] ms",
+        ] {
             assert!(markdown.contains(expected), "{expected}");
         }
         let json: serde_json::Value = serde_json::from_str(&read("x.json")).unwrap();

@@ -3,17 +3,18 @@
 use super::band::Band;
 use super::case::Side;
 use super::records::How;
-use super::summary::{Figures, Row, Summary, Verdict};
+use super::summary::{Figures, Ratios, Row, Summary, Verdict};
 use std::fmt::Write as _;
 
 /// What a reader must know before the figures.
 const PREFACE: &str = "\
-Three servers of a raw file, each with LUNs of its own on the same kernel, measured in turns with fio (libaio, direct,
-random): lunboxd with the Wasm handler `file`, Debian's tcmu-runner with its `qcow` handler on a raw image (the only
-handler for a plain file in the package), and the kernel's own fileio backstore (buffered, as the other two are).
+Servers of a raw file, each with LUNs of its own on the same kernel, measured in turns with fio (libaio, direct, random):
+lunboxd with the Wasm handler `file`, its device loops in a worker process; lunboxd in one process, where it takes part;
+Debian's tcmu-runner with its `qcow` handler on a raw image (the only handler for a plain file in the package); and the
+kernel's own fileio backstore (buffered, as the others are).
 
 Ratios are taken round by round; they stand as median [lowest..highest]. The ratio A/A is that of two equal LUNs of
-lunboxd: a difference within its spread is none. tmpfs is a file system in memory, ext4 lies on a disk in memory.
+lunboxd: a difference within its spread is none. Latency is fio's from submission to completion. tmpfs is a file system in memory, ext4 lies on a disk in memory.
 
 User-Mode Linux is pinned to one processor; a system call costs some thirty times as much there as on a plain machine.
 qemu emulates two processors; computing and copying are dear there; above stands whether it was pinned, too. Compare within a table, never across, and never
@@ -66,7 +67,9 @@ pub fn verdicts(text: &mut String, verdicts: &[Verdict]) {
             (false, true) => "undecided",
             (false, false) => "NOT HELD",
         };
-        let _ = writeln!(text, "* {word}: {}: {}", verdict.promise, ratio(&verdict.ratio));
+        let figure = ratio(&verdict.figure);
+        let space = if verdict.unit.is_empty() { "" } else { " " };
+        let _ = writeln!(text, "* {word}: {}: {figure}{space}{}", verdict.promise, verdict.unit);
     }
 }
 
@@ -136,6 +139,7 @@ fn tables(text: &mut String, summary: &Summary) {
             ]
         },
     );
+    split(text, summary);
     table(
         text,
         "Calls per I/O, lunboxd and tcmu-runner",
@@ -169,6 +173,48 @@ fn tables(text: &mut String, summary: &Summary) {
         idle(Side::Lunbox),
         idle(Side::Runner)
     );
+    processes(text, summary);
+}
+
+/// What the device loops' being in a process of their own costs.
+fn split(text: &mut String, summary: &Summary) {
+    if summary.rows.iter().all(|row| row.split.is_none()) {
+        return;
+    }
+    table(
+        text,
+        "lunboxd with workers over lunboxd in one process",
+        &["I/Os per second", "A/A", "latency", "A/A", "CPU", "A/A"],
+        summary,
+        |row| {
+            let both = |of: fn(&Ratios) -> Band| {
+                [control(row.split.as_ref().map(of)), control(row.control.as_ref().map(of))]
+            };
+            [both(|ratios| ratios.iops), both(|ratios| ratios.latency), both(|ratios| ratios.cpu)].concat()
+        },
+    );
+}
+
+/// Memory and restarts of our processes.
+fn processes(text: &mut String, summary: &Summary) {
+    if !summary.memory.is_empty() {
+        text.push_str(
+            "\n### Memory of idle processes, MiB\n\n| process | devices | resident | proportional |\n|---|---:|---:|---:|\n",
+        );
+    }
+    for memory in &summary.memory {
+        let name = if memory.side == "single" { "lunboxd in one process" } else { &memory.process };
+        let pss =
+            if memory.pss_kib > 0.0 { format!("{:.1}", memory.pss_kib / 1024.0) } else { "–".to_owned() };
+        let _ = writeln!(text, "| {name} | {} | {:.1} | {pss} |", memory.devices, memory.rss_kib / 1024.0);
+    }
+    if let Some(band) = &summary.restart_ms {
+        let _ = writeln!(
+            text,
+            "\nFrom the death of a worker to the next I/O of its LUN: {} ms, at most {} ms.",
+            band.median, band.high
+        );
+    }
 }
 
 fn table(

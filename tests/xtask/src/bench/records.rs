@@ -41,6 +41,13 @@ pub enum Record {
         /// Number by name.
         calls: HashMap<String, f64>,
     },
+    /// Memory of a process of ours that has nothing to do.
+    Memory(Memory),
+    /// Times from the death of a worker to the next I/O that its LUN served.
+    Restart {
+        /// One for each death.
+        milliseconds: Vec<f64>,
+    },
     /// System calls while I/O was going on.
     Trace {
         /// Who counted.
@@ -87,6 +94,21 @@ pub struct Machine {
     pub fio: String,
 }
 
+/// Memory of an idle process.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Memory {
+    /// `lunbox` or `single`.
+    pub side: String,
+    /// `supervisor`, `worker`, or `daemon` if it is all in one.
+    pub process: String,
+    /// That are served.
+    pub devices: u32,
+    /// Resident: with what it shares with others.
+    pub rss_kib: f64,
+    /// Proportional: of what it shares, its part; 0 where the kernel does not tell.
+    pub pss_kib: f64,
+}
+
 /// Machine's ticks, daemon's ticks, its read calls, its write calls, the kernel's events for its UIO device.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Counters([f64; 5]);
@@ -109,7 +131,8 @@ struct Job {
 struct Direction {
     total_ios: f64,
     iops: f64,
-    clat_ns: Latency,
+    /// From submission to completion.
+    lat_ns: Latency,
 }
 
 #[derive(Debug, Deserialize)]
@@ -126,7 +149,7 @@ pub struct Sample {
     pub ios: f64,
     /// I/Os per second.
     pub iops: f64,
-    /// Mean completion latency in microseconds.
+    /// Mean latency in microseconds, from submission to completion.
     pub mean_us: f64,
     /// The latency that 99 of 100 I/Os do not exceed, in microseconds.
     pub p99_us: f64,
@@ -164,6 +187,10 @@ pub struct Run {
     pub traced: BTreeMap<(Case, Side), Traced>,
     /// System calls per second of an idle daemon.
     pub idle: BTreeMap<Side, f64>,
+    /// In the order in which it was measured.
+    pub memory: Vec<Memory>,
+    /// Milliseconds from a worker's death to the next I/O.
+    pub restarts: Vec<f64>,
     /// Counters whose report has not come yet, by round and job.
     open: HashMap<(u32, String), (Counters, Counters)>,
 }
@@ -196,6 +223,8 @@ impl Run {
             Record::Idle { side, hundredths, calls } => {
                 self.idle.insert(Side::parse(&side)?, total(calls.values()) / hundredths * 100.0);
             }
+            Record::Memory(memory) => self.memory.push(memory),
+            Record::Restart { milliseconds } => self.restarts.extend(milliseconds),
             Record::Trace { how, job, ios, hundredths, seconds, doorbells, calls } => {
                 let (case, side) = parse_job(&job)?;
                 ensure!(ios > 0.0, "{job}: nothing was traced");
@@ -236,14 +265,14 @@ fn sample(job: &Job, (before, after): (Counters, Counters), ticks: f64) -> anyho
     let direction = if job.write.total_ios > 0.0 { &job.write } else { &job.read };
     let ios = direction.total_ios;
     ensure!(ios > 0.0, "fio: no I/O in {}", job.jobname);
-    let p99 = direction.clat_ns.percentile.get("99.000000").copied();
+    let p99 = direction.lat_ns.percentile.get("99.000000").copied();
     let p99 = p99.with_context(|| format!("fio: no 99th percentile in {}", job.jobname))?;
     let [machine, daemon, _, writes, events] = std::array::from_fn(|index| after.0[index] - before.0[index]);
     let ms_per_1000 = |elapsed: f64| elapsed / ticks * 1e6 / ios;
     Ok(Sample {
         ios,
         iops: direction.iops,
-        mean_us: direction.clat_ns.mean * US_PER_NS,
+        mean_us: direction.lat_ns.mean * US_PER_NS,
         p99_us: p99 * US_PER_NS,
         daemon_cpu_ms: ms_per_1000(daemon),
         guest_cpu_ms: ms_per_1000(machine),

@@ -2,7 +2,7 @@
 
 use super::band::Band;
 use super::case::{Case, Side};
-use super::records::{How, Machine, Run, Sample, Traced};
+use super::records::{How, Machine, Memory, Run, Sample, Traced};
 use anyhow::Context;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,6 +20,10 @@ pub struct Summary {
     pub rows: Vec<Row>,
     /// System calls per second of the idle daemons.
     pub idle_calls_per_second: BTreeMap<Side, f64>,
+    /// Memory of our idle processes.
+    pub memory: Vec<Memory>,
+    /// Milliseconds from a worker's death to the next I/O of its LUN.
+    pub restart_ms: Option<Band>,
     /// What is promised.
     pub verdicts: Vec<Verdict>,
 }
@@ -35,6 +39,8 @@ pub struct Row {
     pub ours: Ratios,
     /// Our second LUN over our first: what equal things differ by.
     pub control: Option<Ratios>,
+    /// lunboxd with workers over lunboxd in one process.
+    pub split: Option<Ratios>,
     /// IOPS of lunboxd over the kernel's fileio.
     pub iops_over_fileio: Band,
 }
@@ -44,9 +50,9 @@ pub struct Row {
 pub struct Figures {
     /// I/Os per second.
     pub iops: Band,
-    /// Mean completion latency in microseconds.
+    /// Mean latency from submission to completion, in microseconds.
     pub mean_us: Band,
-    /// 99th percentile of the completion latency in microseconds.
+    /// 99th percentile of that latency in microseconds.
     pub p99_us: Band,
     /// CPU time of the daemon, milliseconds for 1000 I/Os.
     pub daemon_cpu_ms: Band,
@@ -79,11 +85,13 @@ pub struct Ratios {
 pub struct Verdict {
     /// The promise, with its case.
     pub promise: String,
-    /// The figure: a ratio of lunboxd over tcmu-runner.
-    pub ratio: Band,
-    /// Whether the median keeps it.
+    /// The figure.
+    pub figure: Band,
+    /// Of the figure; empty for a ratio of lunboxd over what the promise names.
+    pub unit: &'static str,
+    /// Whether it is kept: by the median of a ratio, by the highest of other figures.
     pub held: bool,
-    /// Not held, but 1 lies within the spread of the rounds: this run cannot tell.
+    /// Not held, but the bound lies within the spread: this run cannot tell.
     pub undecided: bool,
 }
 
@@ -97,9 +105,23 @@ pub fn summarize(name: &'static str, run: &Run) -> anyhow::Result<Summary> {
     for case in cases(run) {
         rows.push(row(&case, run).with_context(|| format!("{name}: {case}"))?);
     }
-    let verdicts = rows.iter().flat_map(verdicts).collect();
+    let restart_ms = Band::of(run.restarts.iter().copied());
+    let mut verdicts: Vec<Verdict> = rows.iter().flat_map(verdicts).collect();
+    verdicts.extend(
+        restart_ms.map(|figure| below("a killed worker's LUN serves again", figure, RESTART_MS, "ms")),
+    );
+    verdicts.extend(memory_verdicts(&run.memory));
     let rounds = run.samples.values().map(Vec::len).min().unwrap_or(0);
-    Ok(Summary { name, machine, rounds, rows, idle_calls_per_second: run.idle.clone(), verdicts })
+    Ok(Summary {
+        name,
+        machine,
+        rounds,
+        rows,
+        idle_calls_per_second: run.idle.clone(),
+        memory: run.memory.clone(),
+        restart_ms,
+        verdicts,
+    })
 }
 
 /// The cases, the small blocks first, then by depth from the deepest, reads before writes, memory before disk.
@@ -118,9 +140,10 @@ fn row(case: &Case, run: &Run) -> anyhow::Result<Row> {
     let runner = samples(Side::Runner).context("tcmu-runner was not measured")?;
     let fileio = samples(Side::Fileio).context("fileio was not measured")?;
     let control = samples(Side::Control);
+    let single = samples(Side::Single);
 
     let mut sides = BTreeMap::new();
-    for side in [Side::Lunbox, Side::Control, Side::Runner, Side::Fileio] {
+    for side in [Side::Lunbox, Side::Control, Side::Single, Side::Runner, Side::Fileio] {
         if let Some(samples) = samples(side) {
             sides.insert(side, figures(case, side, samples, run).context("a figure is no number")?);
         }
@@ -131,6 +154,9 @@ fn row(case: &Case, run: &Run) -> anyhow::Result<Row> {
         ours: ratios(lunbox, runner).context("tcmu-runner used no measurable time")?,
         control: control
             .map(|control| ratios(control, lunbox).context("lunboxd used no measurable time"))
+            .transpose()?,
+        split: single
+            .map(|single| ratios(lunbox, single).context("lunboxd in one process used no measurable time"))
             .transpose()?,
         iops_over_fileio: Band::ratio(&all(lunbox, |s| s.iops), &all(fileio, |s| s.iops))
             .context("fileio did nothing")?,
@@ -166,11 +192,70 @@ fn figures(case: &Case, side: Side, samples: &[Sample], run: &Run) -> Option<Fig
     })
 }
 
-/// What is promised of a case: at 4 KiB and depth 32 not slower and with less CPU, at depth 1 no longer latency.
+/// What is promised of a case: at 4 KiB and depth 32 not slower and with less CPU than tcmu-runner, at depth 1 no longer
+/// latency; and where the daemon in one process was measured, that workers cost nothing.
 fn verdicts(row: &Row) -> Vec<Verdict> {
+    let mut verdicts = against_runner(row);
+    if let (Some(split), Some(control)) = (&row.split, &row.control) {
+        let (what, figure, held) = if row.case.depth == 1 {
+            ("latency", split.latency, split.latency.median <= control.latency.high.max(1.0))
+        } else {
+            ("I/Os per second", split.iops, split.iops.median >= control.iops.low.min(1.0))
+        };
+        verdicts.push(Verdict {
+            promise: format!("{}: workers cost no {what} beyond the A/A spread", row.case),
+            figure,
+            unit: "",
+            held,
+            undecided: !held && figure.covers(1.0),
+        });
+    }
+    verdicts
+}
+
+/// Most milliseconds from a worker's death to the next I/O.
+const RESTART_MS: f64 = 200.0;
+/// Most MiB of an idle supervisor, and of an idle worker with one device.
+const SUPERVISOR_MIB: f64 = 16.0;
+const WORKER_MIB: f64 = 24.0;
+
+/// A figure that has to be no higher than `bound`.
+fn below(what: &str, figure: Band, bound: f64, unit: &'static str) -> Verdict {
+    Verdict {
+        promise: format!("{what}: at most {bound} {unit}"),
+        figure,
+        unit,
+        held: figure.high <= bound,
+        undecided: figure.high > bound && figure.median <= bound,
+    }
+}
+
+fn memory_verdicts(memory: &[Memory]) -> Vec<Verdict> {
+    let of = |process: &str, most_devices: u32| {
+        let those = memory.iter().filter(|memory| {
+            memory.side == "lunbox" && memory.process == process && memory.devices <= most_devices
+        });
+        Band::of(those.map(|memory| memory.rss_kib / 1024.0))
+    };
+    let supervisor = of("supervisor", u32::MAX);
+    let worker = of("worker", 1);
+    [
+        supervisor
+            .map(|figure| below("resident memory of the idle supervisor", figure, SUPERVISOR_MIB, "MiB")),
+        worker.map(|figure| {
+            below("resident memory of an idle worker with one device", figure, WORKER_MIB, "MiB")
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn against_runner(row: &Row) -> Vec<Verdict> {
     let verdict = |what: &str, ratio: Band, held: bool| Verdict {
         promise: format!("{}: {what}", row.case),
-        ratio,
+        figure: ratio,
+        unit: "",
         held,
         undecided: !held && ratio.covers(1.0),
     };

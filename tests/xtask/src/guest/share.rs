@@ -30,8 +30,10 @@ pub fn fill(share: &Path, contents: &Contents) -> anyhow::Result<()> {
             copy_folder(&from, &share.join(name))?;
         }
     }
-    if paths::daemon().is_file() {
-        copy_into(&paths::daemon(), share)?;
+    for program in [paths::daemon(), paths::lunbox()] {
+        if program.is_file() {
+            copy_into(&program, share)?;
+        }
     }
     for path in &contents.extra {
         if path.is_dir() {

@@ -227,8 +227,16 @@ mod tests {
         let script = "exec 1>&0; echo 'lunbox-guest: ready 1'; sh -c 'echo $$; exec sleep 1000' & wait";
         let (ended, output) = supervise(script, Limits { boot: SOON, total: Some(Duration::from_secs(3)) });
         assert_eq!(ended.end, End::TimedOut);
-        // The grandchild was killed with its group; until init has reaped it, it shows as a zombie.
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", output.trim())).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        // The grandchild was killed with its group. It may not have come to dying yet, and until init has reaped it, it
+        // shows as a zombie.
+        let deadline = Instant::now() + SOON;
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", output.trim())).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{stat}");
+            std::thread::yield_now();
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How the file name of a test ends.
-const SUFFIX: &str = ".test.sh";
+pub const SUFFIX: &str = ".test.sh";
 /// Long rounds and emulated processors take this many times the limit.
 const FULL_FACTOR: u32 = 6;
 const SMP_FACTOR: u32 = 4;
@@ -44,14 +44,8 @@ fn find_in(folder: &Path) -> anyhow::Result<Vec<GuestTest>> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(name) = file.strip_suffix(SUFFIX) else { continue };
         let text = std::fs::read_to_string(&path)?;
-        let header = |key: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix("# ")?.strip_prefix(key)?.strip_prefix(':'))
-                .with_context(|| format!("{file} has no line `# {key}: …`"))
-        };
-        let seconds = header("limit")?.trim();
-        let seconds = seconds.parse().with_context(|| format!("{file}: limit `{seconds}` is no number"))?;
-        for machine in header("machines")?.split_whitespace() {
+        let seconds = seconds(&file, &text)?;
+        for machine in header(&file, &text, "machines")?.split_whitespace() {
             let machine = match machine {
                 "uml" => Machine::Uml,
                 "smp" => Machine::Smp,
@@ -62,6 +56,22 @@ fn find_in(folder: &Path) -> anyhow::Result<Vec<GuestTest>> {
     }
     tests.sort_by(|a, b| (a.machine == Machine::Smp, &a.name).cmp(&(b.machine == Machine::Smp, &b.name)));
     Ok(tests)
+}
+
+/// The value of a line `# KEY: …` of the script `file`.
+fn header<'a>(file: &str, text: &'a str, key: &str) -> anyhow::Result<&'a str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix("# ")?.strip_prefix(key)?.strip_prefix(':'))
+        .with_context(|| format!("{file} has no line `# {key}: …`"))
+}
+
+/// How long a test may take, from its text.
+///
+/// # Errors
+/// When it does not say, or not as a number.
+pub fn seconds(file: &str, text: &str) -> anyhow::Result<u64> {
+    let seconds = header(file, text, "limit")?.trim();
+    seconds.parse().with_context(|| format!("{file}: limit `{seconds}` is no number"))
 }
 
 impl GuestTest {

@@ -1,7 +1,7 @@
 //! A model of everything around the control plane: a kernel that keeps a list of answers, trees like sysfs and
 //! configfs, and devices that write down what happens to them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -10,15 +10,18 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use lunbox_tcmu::{
-    Configfs, DeviceEvent, DeviceId, Event, EventKind, Minor, NetlinkError, Uio, UioError, UioNode,
+    Configfs, DeviceEvent, DeviceId, DeviceName, Event, EventKind, Minor, NetlinkError, Uio, UioError,
+    UioNode,
 };
+use lunbox_wire::Ending;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::control::{Control, Kernel, Message};
 use crate::job::Surroundings;
+use crate::journal::Journal;
 use crate::mailbox::{Mailbox, mailbox};
-use crate::service::{Notice, Refusal, Running, Starter};
+use crate::service::{Adopted, Cancel, Condition, Notice, Refusal, Running, Setback, Starter};
 
 /// Kind, device and status of an answer.
 pub type Reply = (EventKind, DeviceId, Result<(), Errno>);
@@ -60,11 +63,55 @@ pub struct State {
     busy_claims: AtomicUsize,
     held: Mutex<Option<String>>,
     released: Condvar,
+    /// Everything that is done to devices, fences included.
+    steps: Mutex<Vec<String>>,
+    /// Devices on whose storage operations of an old loop are left.
+    stalled: Mutex<BTreeSet<String>>,
+    /// How devices are that do not serve.
+    conditions: Mutex<BTreeMap<String, Condition>>,
+    /// Ways in which the next launches of a device fail.
+    setbacks: Mutex<BTreeMap<String, VecDeque<Setback>>>,
+    /// Served by a predecessor's workers: node, id, name, and whether the worker is outdated.
+    left: Mutex<Vec<(u32, u32, String, bool)>>,
+    /// Kinds and devices of what was told.
+    pub told: Mutex<Vec<String>>,
 }
 
 impl State {
     fn write_down(&self, line: String) {
+        self.step(line.clone());
         self.log.lock().unwrap().push(line);
+    }
+
+    fn step(&self, line: String) {
+        self.steps.lock().unwrap().push(line);
+    }
+
+    /// What keeps commands from a device, in words.
+    fn kept_away(&self, device: &str) -> String {
+        let directory = format!("core/user_0/{device}/action");
+        let mut words = String::new();
+        for (file, value, word) in [
+            (format!("{directory}/block_dev"), "1", " blocked"),
+            (format!("{directory}/reset_ring"), "1", " reset"),
+            ("parameters/block_netlink".to_owned(), "1", " netlink-blocked"),
+        ] {
+            if self.read(&file) == value {
+                words += word;
+            }
+        }
+        words
+    }
+
+    /// The fence: waits as long as operations are left.
+    fn fence(&self, device: &str, cancel: &Cancel) -> Result<(), Setback> {
+        self.step(format!("fence {device}{}", self.kept_away(device)));
+        while self.stalled.lock().unwrap().contains(device) {
+            if cancel.wait(Duration::from_millis(1)) {
+                return Err(Setback::Cancelled);
+            }
+        }
+        Ok(())
     }
 
     /// Waits here as long as the test holds this device.
@@ -136,38 +183,81 @@ impl Starter for ModelStarter {
         Ok(fs::File::open("/dev/null").unwrap().into())
     }
 
-    fn start(&self, node: &UioNode, _uio: OwnedFd) -> Result<ModelDevice, String> {
+    fn adopt(&self) -> Vec<Adopted<ModelDevice>> {
+        let left = std::mem::take(&mut *self.0.left.lock().unwrap());
+        let adopted = left.into_iter().map(|(minor, id, name, outdated)| {
+            self.0.claimed.lock().unwrap().insert(minor);
+            Adopted {
+                minor: Minor(minor),
+                id: DeviceId(id),
+                name: DeviceName::parse(&format!("tcm-user/0/{name}/model//x")).unwrap(),
+                device: ModelDevice { state: Arc::clone(&self.0), minor, name },
+                outdated,
+            }
+        });
+        adopted.collect()
+    }
+
+    fn prepare(
+        &self,
+        node: &UioNode,
+        _id: DeviceId,
+        _uio: OwnedFd,
+        cancel: &Cancel,
+    ) -> Result<ModelDevice, Setback> {
         let name = node.name.device.clone();
         let device = ModelDevice { state: Arc::clone(&self.0), minor: node.minor.0, name };
-        let directory = format!("core/user_0/{}/action", device.name);
-        let mut line = format!("start {}", device.name);
-        for (file, value, word) in [
-            (format!("{directory}/block_dev"), "1", " blocked"),
-            (format!("{directory}/reset_ring"), "1", " reset"),
-            ("parameters/block_netlink".to_owned(), "1", " netlink-blocked"),
-        ] {
-            if self.0.read(&file) == value {
-                line += word;
-            }
-        }
-        self.0.write_down(line);
-        self.0.pass(&device.name);
-        match device.name.as_str() {
-            "bad" => Err("bad is not served here".to_owned()),
-            "panic" => panic!("a defect, made on purpose"),
-            _ => Ok(device),
-        }
+        self.0.fence(&device.name, cancel)?;
+        Ok(device)
     }
 }
 
 impl Running for ModelDevice {
+    fn condition(&self) -> Condition {
+        self.state.conditions.lock().unwrap().get(&self.name).cloned().unwrap_or(Condition::Serving)
+    }
+
+    fn launch(&mut self, _cancel: &Cancel) -> Result<(), Setback> {
+        let name = &self.name;
+        self.state.write_down(format!("start {name}{}", self.state.kept_away(name)));
+        self.state.pass(name);
+        if let Some(setback) = self.state.setbacks.lock().unwrap().get_mut(name).and_then(VecDeque::pop_front)
+        {
+            return Err(setback);
+        }
+        match name.as_str() {
+            "bad" => return Err(Setback::Refused("bad is not served here".to_owned())),
+            "panic" => panic!("a defect, made on purpose"),
+            _ => {}
+        }
+        self.state.conditions.lock().unwrap().remove(name);
+        Ok(())
+    }
+
+    fn fence(&mut self, cancel: &Cancel) -> Result<(), Setback> {
+        self.state.fence(&self.name, cancel)
+    }
+
+    fn end(&mut self, how: Ending, _patience: Duration) -> Result<(), String> {
+        let name = &self.name;
+        self.state.step(format!("end {name} {how:?}{}", self.state.kept_away(name)));
+        if name == "clings" {
+            return Err("it clings".to_owned());
+        }
+        self.state.conditions.lock().unwrap().insert(name.clone(), Condition::Lost);
+        Ok(())
+    }
+
     fn set_serial(&self, serial: String) {
         self.state.write_down(format!("serial {} {serial}", self.name));
     }
 
-    fn resize(&self, bytes: u64) -> Result<(), Refusal> {
+    fn resize(&mut self, bytes: u64) -> Result<(), Refusal> {
         self.state.write_down(format!("resize {} {bytes}", self.name));
         self.state.pass(&self.name);
+        if self.condition() == Condition::Lost {
+            return Err(Refusal { errno: Errno::EAGAIN, reason: "its worker died".to_owned() });
+        }
         if bytes == 13 {
             return Err(Refusal { errno: Errno::EINVAL, reason: "13 is not a size".to_owned() });
         }
@@ -184,7 +274,7 @@ impl Running for ModelDevice {
     }
 }
 
-type ModelControl = Control<ModelKernel, ModelStarter>;
+pub type ModelControl = Control<ModelKernel, ModelStarter>;
 
 /// The model and its temporary directory.
 pub struct World {
@@ -214,6 +304,12 @@ impl World {
             busy_claims: AtomicUsize::new(0),
             held: Mutex::default(),
             released: Condvar::new(),
+            steps: Mutex::default(),
+            stalled: Mutex::default(),
+            conditions: Mutex::default(),
+            setbacks: Mutex::default(),
+            left: Mutex::default(),
+            told: Mutex::default(),
         };
         let state = Arc::new(state);
         Self { state, mailbox: Mutex::default(), later: Mutex::default(), _directory: directory }
@@ -293,6 +389,62 @@ impl World {
         self.state.released.notify_all();
     }
 
+    /// Everything that was done to devices since the last call, fences included.
+    pub fn take_steps(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.steps.lock().unwrap())
+    }
+
+    pub fn steps(&self) -> Vec<String> {
+        self.state.steps.lock().unwrap().clone()
+    }
+
+    /// What was told to those who watch.
+    pub fn told(&self) -> Vec<String> {
+        self.state.told.lock().unwrap().clone()
+    }
+
+    /// Operations of an old loop are left on the storage of a device.
+    pub fn stall(&self, device: &str) {
+        self.state.stalled.lock().unwrap().insert(device.to_owned());
+    }
+
+    pub fn unstall(&self, device: &str) {
+        self.state.stalled.lock().unwrap().remove(device);
+    }
+
+    /// Something happens to a device, and it is told.
+    pub fn strike(&self, minor: u32, device: &str, condition: Condition) {
+        self.break_quietly(device, condition.clone());
+        self.notify(
+            minor,
+            match condition {
+                Condition::Ended(reason) => Notice::Ended(reason),
+                Condition::Serving | Condition::Lost => Notice::Lost,
+            },
+        );
+    }
+
+    /// Something happens to a device, and it is not told yet.
+    pub fn break_quietly(&self, device: &str, condition: Condition) {
+        self.state.conditions.lock().unwrap().insert(device.to_owned(), condition);
+    }
+
+    /// The next launches of a device fail in these ways.
+    pub fn set_back(&self, device: &str, setbacks: &[Setback]) {
+        let mut all = self.state.setbacks.lock().unwrap();
+        all.insert(device.to_owned(), setbacks.iter().cloned().collect());
+    }
+
+    /// A predecessor's worker serves a device.
+    pub fn leave(&self, minor: u32, id: u32, device: &str, outdated: bool) {
+        self.state.left.lock().unwrap().push((minor, id, device.to_owned(), outdated));
+    }
+
+    /// Somebody asks the control thread.
+    pub fn ask(&self, ask: super::super::Ask) {
+        self.mailbox.lock().unwrap().as_ref().unwrap().send(Message::Ask(ask));
+    }
+
     pub fn replies(&self) -> Vec<Reply> {
         self.state.replies.lock().unwrap().clone()
     }
@@ -317,6 +469,14 @@ impl World {
             configfs: Configfs::new(self.path("core"), self.path("parameters")),
             patience: Duration::from_millis(100),
             admission: DEADLINE,
+            retries: [0, 1, 2].map(Duration::from_millis),
+            journal: Journal::new({
+                let state = Arc::clone(&self.state);
+                move |happening| {
+                    let device = happening.device.unwrap_or_default();
+                    state.told.lock().unwrap().push(format!("{} {device}", happening.kind));
+                }
+            }),
         };
         let starter = Arc::new(ModelStarter(Arc::clone(&self.state)));
         Control::new(ModelKernel(Arc::clone(&self.state)), starter, around, sender, inbox)

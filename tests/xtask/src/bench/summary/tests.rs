@@ -39,8 +39,8 @@ fn twice_as_fast_holds_what_is_promised() {
     let verdicts = verdict_of(&[200.0, 220.0, 180.0], &[100.0, 100.0, 100.0], 32);
     assert_eq!(verdicts.len(), 2);
     assert!(verdicts.iter().all(|verdict| verdict.held && !verdict.undecided));
-    assert_eq!(verdicts[0].ratio, Band { median: 2.0, low: 1.8, high: 2.2 });
-    assert_eq!(verdicts[1].ratio.median, 0.5);
+    assert_eq!(verdicts[0].figure, Band { median: 2.0, low: 1.8, high: 2.2 });
+    assert_eq!(verdicts[1].figure.median, 0.5);
 }
 
 #[test]
@@ -80,4 +80,59 @@ fn a_side_that_is_missing_is_named_with_its_case() {
     let run = run_of(&[("tmpfs:randread:4k:1:lunbox", &[1.0]), ("tmpfs:randread:4k:1:fileio", &[1.0])]);
     let error = format!("{:#}", summarize("x", &run).unwrap_err());
     assert!(error.contains("tcmu-runner") && error.contains("4 KiB read, QD1, tmpfs"), "{error}");
+}
+
+fn split_of(lunbox: &[f64], control: &[f64], single: &[f64]) -> Verdict {
+    let job = |side: &str| format!("tmpfs:randread:4k:32:{side}");
+    let run = run_of(&[
+        (&job("lunbox"), lunbox),
+        (&job("control"), control),
+        (&job("single"), single),
+        (&job("runner"), lunbox),
+        (&job("fileio"), lunbox),
+    ]);
+    let verdicts = summarize("x", &run).unwrap().verdicts;
+    verdicts.into_iter().find(|verdict| verdict.promise.contains("workers cost")).unwrap()
+}
+
+#[test]
+fn workers_cost_nothing_if_equal_luns_differ_as_much() {
+    // The second LUN was 8 % slower once; workers are 5 % slower than one process.
+    let verdict = split_of(&[95.0, 95.0, 95.0], &[95.0, 90.0, 87.4], &[100.0, 100.0, 100.0]);
+    assert!(verdict.held, "{verdict:?}");
+    let verdict = split_of(&[80.0, 80.0, 80.0], &[80.0, 79.0, 81.0], &[100.0, 100.0, 100.0]);
+    assert!(!verdict.held && !verdict.undecided, "{verdict:?}");
+    let verdict = split_of(&[80.0, 80.0, 101.0], &[80.0, 79.0, 101.0], &[100.0, 100.0, 100.0]);
+    assert!(!verdict.held && verdict.undecided, "{verdict:?}");
+}
+
+#[test]
+fn restarts_and_memory_are_judged_by_their_highest() {
+    let mut run = run_of(&[("tmpfs:randread:64k:8:lunbox", &[1.0])]);
+    run.samples.extend(
+        run_of(&[("tmpfs:randread:64k:8:runner", &[1.0]), ("tmpfs:randread:64k:8:fileio", &[1.0])]).samples,
+    );
+    run.restarts = vec![50.0, 60.0, 250.0];
+    for (process, devices, rss_kib) in [
+        ("supervisor", 1, 9000.0),
+        ("supervisor", 16, 9500.0),
+        ("worker", 1, 20000.0),
+        ("worker", 16, 99999.0),
+    ] {
+        run.memory.push(Memory {
+            side: "lunbox".into(),
+            process: process.into(),
+            devices,
+            rss_kib,
+            pss_kib: 0.0,
+        });
+    }
+    let summary = summarize("x", &run).unwrap();
+    assert_eq!(summary.restart_ms.unwrap().median, 60.0);
+    let [restart, supervisor, worker] = &summary.verdicts[..] else { panic!("{:?}", summary.verdicts) };
+    // Most restarts are quick enough: one slow one on a busy machine tells nothing.
+    assert!(!restart.held && restart.undecided && restart.unit == "ms");
+    assert!(supervisor.held && supervisor.figure.high == 9500.0 / 1024.0);
+    // What 16 devices take is shown, not promised.
+    assert!(worker.held && worker.figure.high == 20000.0 / 1024.0, "{worker:?}");
 }

@@ -3,8 +3,8 @@
 
 use lunbox_sdk::{
     Block, BlockCommand, BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Buffers, Cdb, CdbCommand,
-    ConfigError, Description, DeviceConfig, DeviceInfo, Event, Events, Handler, Op, Outcome, Resize, State,
-    StoreId, Tag, UnmapLimits, export_handler, log,
+    ConfigError, Description, DeviceConfig, DeviceInfo, Event, Events, Field, FieldKind, Grammar, Handler, Op,
+    Options, Outcome, Resize, Schema, State, StoreId, Tag, UnmapLimits, export_handler, log,
 };
 
 /// What it remembers.
@@ -130,6 +130,29 @@ impl Events for Abilities {
     }
 }
 
+impl Options for Abilities {
+    /// One field of each kind, with different values.
+    fn declare() -> Schema {
+        let field = |name: &str, kind, required| Field {
+            name: name.to_owned(),
+            kind,
+            required,
+            help: format!("the {name}"),
+        };
+        Schema {
+            grammar: Grammar::Semicolon,
+            fields: vec![
+                field("path", FieldKind::Path { read_only: false, create: true }, true),
+                field("base", FieldKind::Store { read_only: true, create: false }, false),
+                field("count", FieldKind::Number { min: 3, max: u64::MAX }, false),
+                field("mode", FieldKind::Choice(vec!["slow".to_owned(), "fast".to_owned()]), true),
+                field("label", FieldKind::Text, false),
+                field("lazy", FieldKind::Flag, false),
+            ],
+        }
+    }
+}
+
 export_handler!(
-    Abilities: block, cdb, resize, block_unmap, block_write_zeroes, block_compare_and_write, state, events
+    Abilities: block, cdb, resize, block_unmap, block_write_zeroes, block_compare_and_write, state, events, options
 );

@@ -1,0 +1,176 @@
+//! The commands that talk to a running `lunboxd`, or judge what it is going to read.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::extras;
+use crate::policy::GivenDevice;
+
+/// Which daemon is meant.
+#[derive(Clone, Debug, Args)]
+pub struct Daemon {
+    /// Control socket of lunboxd: control.sock in its --run-dir
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "LUNBOX_SOCKET",
+        default_value = lunbox_control::SOCKET,
+        hide_env_values = true
+    )]
+    pub socket: PathBuf,
+}
+
+/// Tell how lunboxd is
+///
+/// What it is doing, since when, with which policy and handlers, and how many workers and devices it has. It must be
+/// asked by root or by the user that it runs as, as with all commands that talk to lunboxd.
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("status"))]
+pub struct Status {
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// Tell of lunboxd's workers, the processes that devices run in
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("worker"), arg_required_else_help = true)]
+pub struct Worker {
+    /// What about them.
+    #[command(subcommand)]
+    pub command: WorkerCommand,
+}
+
+/// What can be asked about workers.
+#[derive(Debug, Subcommand)]
+pub enum WorkerCommand {
+    /// List the workers
+    ///
+    /// One line for each: tenant, process, state, devices, restarts after a death, memory, user, parts of the jail that
+    /// are in force, and program. A worker that was adopted was started by a lunboxd before this one.
+    #[command(after_help = extras::help("worker list"))]
+    List(#[command(flatten)] Daemon),
+}
+
+/// Tell of lunboxd's devices, or reset one
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("device"), arg_required_else_help = true)]
+pub struct Device {
+    /// What about them.
+    #[command(subcommand)]
+    pub command: DeviceCommand,
+}
+
+/// What can be asked about devices.
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// List the devices
+    ///
+    /// One line for each: name in configfs, tenant, handler, health, size, commands completed, faults of the handler,
+    /// and configuration. --json tells of each all that `device show` does.
+    #[command(after_help = extras::help("device list"))]
+    List(#[command(flatten)] Daemon),
+    #[allow(
+        missing_docs,
+        reason = "what stands here would take the place of what the type says about itself"
+    )]
+    Show(OneDevice),
+    /// Cancel what a device is doing, and start its device loop anew
+    ///
+    /// The way out of a device that hangs. The kernel holds new commands back, those that were being worked on are
+    /// answered BUSY, which initiators answer by sending them again; operations that the storage has begun are awaited
+    /// before anything new is started, however long it takes.
+    #[command(after_help = extras::help("device reset"))]
+    Reset(ResetDevice),
+}
+
+/// Tell all that is known of a device
+///
+/// Its health, who serves it, what its handler was granted (files, and whether it may write to them), options, limits,
+/// and counters since its device loop was started.
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("device show"))]
+pub struct OneDevice {
+    /// Its name as in configfs (user_0/disk), as the UIO node has it (tcm-user/0/disk), or only disk if no other
+    /// device is called that
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// The device that is to be reset.
+#[derive(Debug, Args)]
+pub struct ResetDevice {
+    /// Its name as in configfs (user_0/disk), as the UIO node has it (tcm-user/0/disk), or only disk if no other
+    /// device is called that
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// Tell what happens in lunboxd, as it happens
+///
+/// One line for each event from now on: time (UTC), what, device or worker, and a sentence. It ends when lunboxd does, or
+/// with Ctrl-C. What a reader that is too slow misses is counted.
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("events"))]
+pub struct Events {
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// Have lunboxd leave while its workers go on serving
+///
+/// For an upgrade: the next lunboxd that is started takes the workers over, and moves their devices to workers of its
+/// own version. Until then nobody answers the kernel when devices are made, changed or removed.
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("handover"))]
+pub struct Handover {
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// Judge a policy file, or print an example
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("policy"), arg_required_else_help = true)]
+pub struct Policy {
+    /// What about it.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What can be done with a policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    #[allow(
+        missing_docs,
+        reason = "what stands here would take the place of what the type says about itself"
+    )]
+    Check(CheckPolicy),
+    /// Print a policy that explains every key
+    #[command(after_help = extras::help("policy example"))]
+    Example,
+}
+
+/// Tell everything that is wrong with a policy file, and whose a device would be
+///
+/// Reads the file as lunboxd does when it starts, without asking a running one. Users and directories that this machine
+/// does not have are told, but are no mistakes. Fails if the file is wrong or lunboxd would refuse a given device.
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("policy check"))]
+pub struct CheckPolicy {
+    /// The file
+    #[arg(value_name = "FILE", default_value = lunbox_policy::PATH)]
+    pub file: PathBuf,
+    /// Tell whose this device would be, and by which rules it would be opened; may be repeated. HBA is the 3 of
+    /// user_3, SUBTYPE/CONFIG what the device is configured with
+    #[arg(long, value_name = "HBA/NAME=SUBTYPE/CONFIG")]
+    pub device: Vec<GivenDevice>,
+}

@@ -1,0 +1,191 @@
+//! What becomes of finished jobs: the event that caused one is answered, and the node's next event gets its turn.
+
+use std::time::Duration;
+
+use lunbox_control::EventKind;
+use lunbox_tcmu::{DeviceEvent, DeviceId, Minor};
+use nix::errno::Errno;
+
+use super::{Control, Kernel, Ticket};
+use crate::job::{ADMISSION_FAILED, Admission, Finished, Job, Reason};
+use crate::registry::Entry;
+use crate::service::Starter;
+
+impl<K: Kernel, S: Starter> Control<K, S> {
+    /// Takes the result of a job, answers the event that caused it, and turns to the node's next event.
+    pub(super) fn finish(&mut self, ticket: Ticket, finished: Finished<S::Device>) {
+        if self.jobs.end(ticket).is_none() {
+            return self.too_late(finished);
+        }
+        let mut again = false;
+        let (minor, status) = match finished {
+            Finished::Serial { minor, result } => {
+                // Not a job on the node: the device kept running and other jobs may have been at work.
+                self.give_serial(minor, result);
+                return self.work_off();
+            }
+            Finished::Discarded { name, result } => {
+                if let Err(reason) = result {
+                    tracing::error!(device = %name, "stopped badly: {reason}");
+                }
+                return self.work_off();
+            }
+            Finished::Unblocked { name, result } => {
+                if let Err(reason) = result {
+                    tracing::error!(device = %name, "commands may be blocked: {reason}");
+                }
+                return self.work_off();
+            }
+            Finished::Admitted { minor, reason, admission } => {
+                (minor, self.admitted(minor, reason, admission))
+            }
+            Finished::Revived { minor, device, result, .. } => {
+                self.revived(minor, device, result);
+                (minor, None)
+            }
+            Finished::HandedOver { minor, device, result, .. } => {
+                again = self.handed_over(minor, device, result);
+                (minor, None)
+            }
+            Finished::Resized { minor, device, bytes, result } => {
+                let served = self.registry.served(minor);
+                if let Some(served) = served {
+                    match &result {
+                        Ok(()) => {
+                            tracing::info!(device = %served.name, bytes, "resized");
+                            self.around.journal.device(
+                                EventKind::DeviceChanged,
+                                &served.name,
+                                format!("{bytes} bytes"),
+                            );
+                        }
+                        Err(refusal) => {
+                            tracing::warn!(device = %served.name, bytes, "not resized: {}", refusal.reason);
+                        }
+                    }
+                    served.give_back(device);
+                }
+                (minor, Some(result.map_err(|refusal| refusal.errno)))
+            }
+            Finished::Stopped { minor, result } => {
+                if let Some(served) = self.registry.entry(minor).served.take() {
+                    match &result {
+                        Ok(()) => tracing::info!(device = %served.name, "stopped"),
+                        Err(reason) => tracing::error!(device = %served.name, "stopped badly: {reason}"),
+                    }
+                    let text = result.err().unwrap_or_default();
+                    self.around.journal.device(EventKind::DeviceRemoved, &served.name, text);
+                }
+                (minor, Some(Ok(())))
+            }
+            Finished::Lost { minor } => {
+                tracing::error!(%minor, "a job failed, which is a defect; its device is not served any more");
+                let entry = self.registry.entry(minor);
+                if entry.served.as_ref().is_some_and(|served| served.device.is_none()) {
+                    entry.served = None;
+                }
+                (minor, Some(Err(Errno::EIO)))
+            }
+        };
+        let entry = self.registry.entry(minor);
+        entry.job = None;
+        if let (Some(event), Some(status)) = (entry.current.take(), status) {
+            self.answer(&event, status);
+        }
+        if self.registry.served(minor).is_some_and(|served| served.gone) {
+            self.retire(minor, false);
+        }
+        if again {
+            self.revive(minor, Duration::ZERO);
+        }
+        // Its worker may have died meanwhile, or its loop have ended.
+        self.mend(minor);
+        self.proceed(minor);
+    }
+
+    /// Turns to what waits behind a job that is over.
+    pub(super) fn proceed(&mut self, minor: Minor) {
+        // The events that came meanwhile, until one of them starts a job.
+        let next = |entry: &mut Entry<_>| if entry.job.is_some() { None } else { entry.waiting.pop_front() };
+        while let Some(event) = self.registry.get(minor).and_then(next) {
+            self.act(minor, event);
+        }
+        self.registry.tidy(minor);
+        self.hand_over_next();
+        self.work_off();
+    }
+
+    /// Files a device that was admitted; gives the answer to the event that asked for it, if one is due.
+    fn admitted(
+        &mut self,
+        minor: Minor,
+        reason: Reason,
+        admission: Admission<S::Device>,
+    ) -> Option<Result<(), Errno>> {
+        match admission {
+            Admission::Served { node, id, device } => {
+                tracing::info!(device = %node.name, subtype = node.name.subtype, %minor, "serving");
+                self.around.journal.device(EventKind::DeviceAdded, &node.name, &node.name.subtype);
+                if let Some(mut predecessor) = self.registry.serve(minor, id, node.name.clone(), device) {
+                    // It was enabled a second time before the end of the first was noticed.
+                    tracing::info!(device = %predecessor.name, "its UIO node had gone");
+                    if let Some(device) = predecessor.device.take() {
+                        self.submit(minor, Job::Discard { minor, device, name: predecessor.name });
+                    }
+                }
+                let entry = self.registry.entry(minor);
+                if std::mem::take(&mut entry.wants_serial) {
+                    if let Some(served) = entry.served.as_mut() {
+                        served.reading_serial = true;
+                    }
+                    self.submit(minor, Job::Serial { minor, name: node.name });
+                }
+                self.found_waiting(reason, id, Ok(()));
+                Some(Ok(()))
+            }
+            Admission::Busy { error, waiting } => {
+                if let Some(served) = self.registry.served(minor) {
+                    let owed = std::mem::take(&mut served.adopted) && waiting == Some(served.id);
+                    // Otherwise the event is older than what is known: it was answered when the device was found.
+                    tracing::debug!(%minor, owed, "already served");
+                    if let (true, Some(id)) = (owed, waiting) {
+                        self.found_waiting(reason, id, Ok(()));
+                    }
+                    return None;
+                }
+                tracing::error!("{error}");
+                Some(Err(ADMISSION_FAILED))
+            }
+            Admission::Skipped => None,
+            Admission::Refused { id, reason: why } => {
+                if reason == Reason::TakeOver {
+                    tracing::error!(
+                        %minor,
+                        "not taken over: {why}; its commands wait until that is put right and lunboxd is restarted"
+                    );
+                } else {
+                    tracing::error!(%minor, "not served: {why}");
+                }
+                self.around.journal.device(EventKind::DeviceRefused, minor, &why);
+                if let Some(id) = id {
+                    self.found_waiting(reason, id, Err(ADMISSION_FAILED));
+                }
+                Some(Err(ADMISSION_FAILED))
+            }
+        }
+    }
+
+    /// Answers the event that was not received but found.
+    fn found_waiting(&mut self, reason: Reason, id: DeviceId, status: Result<(), Errno>) {
+        if reason == Reason::Waiting {
+            let event = DeviceEvent {
+                kind: lunbox_tcmu::EventKind::Added,
+                device_id: Some(id),
+                minor: None,
+                name: None,
+                wants_reply: true,
+            };
+            self.answer(&event, status);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Devices that run no more, and devices that are to run elsewhere.
+//!
+//! Whether a device runs is asked of the device itself whenever it comes back from a job and whenever it says
+//! something: a notice tells when to look, never what is so. A notice of an old loop can therefore not harm a new one.
+
+use std::time::{Duration, Instant};
+
+use lunbox_control::EventKind;
+use lunbox_tcmu::{DeviceName, Minor, UioError, UioNode};
+
+use super::{Control, Kernel, Phase};
+use crate::job::{Course, Job};
+use crate::service::{Condition, Notice, Running, Setback, Starter};
+
+/// After so long a device that ends has its tries anew.
+const SERVED_WELL: Duration = Duration::from_secs(60);
+
+impl<K: Kernel, S: Starter> Control<K, S> {
+    /// Listens to a device.
+    pub(super) fn hear(&mut self, minor: Minor, notice: Notice) {
+        let Some(entry) = self.registry.get(minor) else { return };
+        let Some(served) = entry.served.as_mut() else {
+            // It runs, but the result of the job that started it has not been looked at yet.
+            entry.wants_serial |= notice == Notice::IdentityWanted;
+            return;
+        };
+        let name = served.name.clone();
+        match notice {
+            // However often a worker asks, it has one job at a time.
+            Notice::IdentityWanted if served.reading_serial => served.read_again = true,
+            Notice::IdentityWanted => {
+                served.reading_serial = true;
+                self.submit(minor, Job::Serial { minor, name });
+            }
+            Notice::Trouble(reason) => {
+                tracing::warn!(device = %name, "{reason}");
+                self.around.journal.device(EventKind::HandlerTrouble, &name, reason);
+            }
+            Notice::Recovered => {
+                tracing::info!(device = %name, "serving again");
+                self.around.journal.device(EventKind::HandlerRecovered, &name, "");
+            }
+            Notice::Ended(_) | Notice::Lost => self.mend(minor),
+        }
+        self.work_off();
+    }
+
+    /// Brings a device back that runs no more, unless somebody is at it or it is to go.
+    pub(super) fn mend(&mut self, minor: Minor) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        let entry = self.registry.entry(minor);
+        if entry.job.is_some()
+            || entry.waiting.iter().any(|event| event.kind == lunbox_tcmu::EventKind::Removed)
+        {
+            return;
+        }
+        let Some(served) = entry.served.as_mut() else { return };
+        let (ended, reason) = match served.device.as_ref().map(Running::condition) {
+            None | Some(Condition::Serving) => return,
+            Some(Condition::Ended(reason)) => (true, reason),
+            Some(Condition::Lost) => (false, "its worker died".to_owned()),
+        };
+        let name = served.name.clone();
+        served.gone = has_gone(&self.around.uio.node(minor), &name);
+        if served.gone {
+            // Nobody will announce the removal.
+            tracing::info!(device = %name, "its UIO node has gone: {reason}");
+            return self.retire(minor, false);
+        }
+        let recovery = &mut served.recovery;
+        if recovery.given_up.is_some() {
+            return;
+        }
+        if recovery.last.is_some_and(|last| last.elapsed() >= SERVED_WELL) {
+            recovery.tries = 0;
+        }
+        let mut delay = Duration::ZERO;
+        // A worker that dies is nobody's fault: it is waited for by whoever starts workers.
+        if ended || std::mem::take(&mut recovery.refused) {
+            let Some(&next) = self.around.retries.get(recovery.tries) else {
+                tracing::error!(
+                    device = %name,
+                    "serves no more: {reason}; put right what the log says, then `lunbox device reset {name}`"
+                );
+                self.around.journal.device(EventKind::Warning, &name, &reason);
+                recovery.given_up = Some(reason.clone());
+                return self.tell_askers(minor, &Err(reason));
+            };
+            recovery.tries += 1;
+            delay = next;
+        }
+        tracing::warn!(device = %name, "serves no more: {reason}; bringing it back");
+        self.around.journal.device(EventKind::DeviceEnded, &name, &reason);
+        self.revive(minor, delay);
+    }
+
+    /// Has a device brought back, whatever it does now.
+    pub(super) fn revive(&mut self, minor: Minor, delay: Duration) {
+        let Some(served) = self.registry.served(minor) else { return };
+        let Some(device) = served.device.take() else { return };
+        let name = served.name.clone();
+        self.outdated.remove(&minor);
+        self.begin(minor, None, Job::Revive { minor, device, name, delay, course: Course::default() });
+    }
+
+    /// Takes back a device that was to be revived.
+    pub(super) fn revived(&mut self, minor: Minor, device: S::Device, result: Result<(), Setback>) {
+        let Some(served) = self.registry.served(minor) else { return };
+        served.give_back(device);
+        let recovery = &mut served.recovery;
+        match result {
+            Ok(()) => {
+                recovery.revivals += 1;
+                recovery.last = Some(Instant::now());
+                recovery.refused = false;
+                let (name, times) = (served.name.clone(), recovery.revivals);
+                tracing::info!(device = %name, times, "serving again");
+                self.around.journal.device(EventKind::DeviceRevived, name, "brought back");
+                self.tell_askers(minor, &Ok(()));
+            }
+            Err(setback) => {
+                tracing::error!(device = %served.name, "not brought back: {setback}");
+                recovery.refused = matches!(setback, Setback::Refused(_));
+                self.around.journal.device(EventKind::DeviceRefused, &served.name, &setback);
+                if setback == Setback::Cancelled {
+                    self.tell_askers(minor, &Err(setback.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Takes back a device that was to move to another worker; true if it is to be brought back instead.
+    pub(super) fn handed_over(
+        &mut self,
+        minor: Minor,
+        device: S::Device,
+        result: Result<(), Setback>,
+    ) -> bool {
+        let Some(served) = self.registry.served(minor) else { return false };
+        served.give_back(device);
+        match result {
+            Ok(()) => {
+                tracing::info!(device = %served.name, "handed over to a new worker");
+                self.around.journal.device(EventKind::DeviceHandedOver, &served.name, "");
+                false
+            }
+            Err(Setback::Cancelled) => false,
+            Err(setback) => {
+                tracing::error!(device = %served.name, "not handed over: {setback}; bringing it back");
+                self.phase != Phase::Stopping
+            }
+        }
+    }
+
+    /// Moves the next device that is in a worker of another build, one at a time.
+    pub(super) fn hand_over_next(&mut self) {
+        if self.phase != Phase::Serving || self.moving.is_some_and(|minor| self.is_at_work(minor)) {
+            return;
+        }
+        self.moving = None;
+        let outdated = std::mem::take(&mut self.outdated);
+        for &minor in &outdated {
+            let entry = self.registry.entry(minor);
+            if entry.job.is_none()
+                && let Some(served) = entry.served.as_mut()
+                && let Some(device) = served.device.take()
+            {
+                let name = served.name.clone();
+                self.moving = Some(minor);
+                self.begin(minor, None, Job::HandOver { minor, device, name, course: Course::default() });
+                break;
+            }
+        }
+        self.outdated = outdated;
+        if let Some(minor) = self.moving {
+            self.outdated.remove(&minor);
+        }
+        // Devices that have gone meanwhile.
+        let registry = &mut self.registry;
+        self.outdated.retain(|&minor| registry.served(minor).is_some());
+    }
+
+    fn is_at_work(&mut self, minor: Minor) -> bool {
+        self.registry.get(minor).is_some_and(|entry| entry.job.is_some())
+    }
+
+    pub(super) fn give_serial(&mut self, minor: Minor, result: Result<String, String>) {
+        let Some(served) = self.registry.served(minor) else { return };
+        match result {
+            Ok(serial) => served.serial = serial,
+            // The INQUIRY must not hang: the number as it was known, or none.
+            Err(error) => tracing::warn!(device = %served.name, "serial number not readable: {error}"),
+        }
+        match &served.device {
+            Some(device) => device.set_serial(served.serial.clone()),
+            None => served.owes_serial = true,
+        }
+        served.reading_serial = std::mem::take(&mut served.read_again);
+        if served.reading_serial {
+            let name = served.name.clone();
+            self.submit(minor, Job::Serial { minor, name });
+        }
+    }
+}
+
+/// What sysfs says of a node means that this device has left it.
+fn has_gone(node: &Result<UioNode, UioError>, name: &DeviceName) -> bool {
+    match node {
+        Ok(node) => node.name != *name,
+        Err(error) => matches!(error, UioError::Gone { .. } | UioError::Name { .. }),
+    }
+}

@@ -1,0 +1,293 @@
+//! What the control socket answers. Each request has a thread of its own; the control thread is asked by message, the
+//! workers by their links, and nobody waits for a request but whoever made it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, SystemTime};
+
+use lunbox_control::{
+    Answer, Code, CountersReport, DeviceHealth, DeviceReport, GrantReport, Greeting, HandlerReport,
+    LimitsReport, PROTOCOL, Refusal, Request, Service, StatusReport, find_device,
+};
+use lunbox_tcmu::{DeviceName, Minor};
+use lunbox_wire::{DeviceStatus, Health, Request as Asked};
+
+use crate::control::{Ask, DeviceState, Message, Overview, Phase};
+use crate::device::Device;
+use crate::handlers::Handlers;
+use crate::journal::milliseconds;
+use crate::mailbox::Mailbox;
+use crate::records::{Record, Records};
+use crate::workers::{self, Pool};
+
+/// How long the control thread may take. It never waits for anything, but it may have much to do.
+const CONTROL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a worker may take to tell its counters.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a reset is waited for. It goes on when nobody waits any more.
+const RESET_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Answers for the daemon.
+pub struct Door {
+    /// The way to the control thread.
+    pub mailbox: Mailbox<Message<Device>>,
+    /// The devices.
+    pub records: Arc<Records>,
+    /// The workers.
+    pub pool: Arc<Pool>,
+    /// The handlers, as they are told.
+    pub handlers: Vec<HandlerReport>,
+    /// Version and build of this program.
+    pub program: String,
+    /// When it was started.
+    pub started: SystemTime,
+    /// The policy file, if there is one.
+    pub policy: Option<PathBuf>,
+    /// Device loops run in this process.
+    pub single_process: bool,
+}
+
+/// The handlers as they are told.
+pub fn handlers(handlers: &Handlers) -> Vec<HandlerReport> {
+    let told = handlers.iter().map(|handler| {
+        let description = &handler.manifest.description;
+        HandlerReport {
+            subtype: description.subtype.clone(),
+            name: description.name.clone(),
+            version: description.version.clone(),
+            digest: handler.digest.to_string(),
+        }
+    });
+    told.collect()
+}
+
+fn busy(message: &str) -> Refusal {
+    Refusal::new(Code::Busy, message)
+}
+
+impl Door {
+    fn overview(&self) -> Result<Overview, Refusal> {
+        let (answer, answered) = channel();
+        self.mailbox.send(Message::Ask(Ask::Overview(answer)));
+        answered
+            .recv_timeout(CONTROL_PATIENCE)
+            .map_err(|_| busy("lunboxd is starting, or about to end; try again"))
+    }
+
+    fn devices(&self) -> Result<(Overview, Vec<DeviceReport>), Refusal> {
+        let overview = self.overview()?;
+        let mut counters: BTreeMap<Minor, DeviceStatus> = BTreeMap::new();
+        for worker in self.pool.alive() {
+            match worker.ask(&[], STATUS_PATIENCE, |call| Asked::Status { call }) {
+                Ok(workers::Answer::Status(devices)) => counters.extend(devices),
+                answer => {
+                    tracing::debug!(worker = worker.hello().tenant, "no counters: {answer:?}");
+                }
+            }
+        }
+        let states: BTreeMap<Minor, &DeviceState> =
+            overview.devices.iter().map(|state| (state.minor, state)).collect();
+        let reports = self.records.all().into_iter().map(|record| {
+            let minor = record.minor();
+            describe(&record, states.get(&minor).copied(), counters.get(&minor))
+        });
+        let reports = reports.collect();
+        Ok((overview, reports))
+    }
+
+    fn device(&self, asked: &str) -> Result<DeviceReport, Refusal> {
+        let (_, devices) = self.devices()?;
+        let found = find_device(asked, devices.iter().map(|device| (device.name.as_str(), device)))?;
+        Ok(found.clone())
+    }
+
+    fn status(&self) -> Result<StatusReport, Refusal> {
+        let (overview, devices) = self.devices()?;
+        let workers = self.pool.report();
+        let mut jails = self.pool.alive().into_iter().map(|worker| worker.hello().jail.clone());
+        let first = jails.next().unwrap_or_default();
+        let jail =
+            jails.fold(first, |all, jail| all.into_iter().filter(|part| jail.contains(part)).collect());
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let serving = devices.iter().filter(|device| device.health == DeviceHealth::Serving).count();
+        Ok(StatusReport {
+            program: self.program.clone(),
+            pid: pid(),
+            started: milliseconds(self.started),
+            uptime_ms: self
+                .started
+                .elapsed()
+                .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
+            phase: phase(overview.phase).to_owned(),
+            single_process: self.single_process,
+            policy: self.policy.as_ref().map(|path| path.display().to_string()),
+            jail,
+            handlers: self.handlers.clone(),
+            workers: count(self.pool.alive().len()),
+            worker_restarts: workers.iter().map(|worker| worker.restarts).sum(),
+            devices: count(devices.len()),
+            devices_serving: count(serving),
+            memory_bytes: workers::memory(pid()),
+            ..StatusReport::default()
+        })
+    }
+
+    fn reset(&self, asked: &str) -> Result<(), Refusal> {
+        let overview = self.overview()?;
+        let names: Vec<(String, Minor)> =
+            overview.devices.iter().map(|device| (device.name.to_string(), device.minor)).collect();
+        let minor = match find_device(asked, names.iter().map(|(name, minor)| (name.as_str(), *minor))) {
+            Ok(minor) => minor,
+            // One that could not be taken over is enabled and not served.
+            Err(refusal) => self.unserved(asked).ok_or(refusal)?,
+        };
+        let (answer, answered) = channel();
+        self.mailbox.send(Message::Ask(Ask::Reset { minor, answer }));
+        match answered.recv_timeout(RESET_PATIENCE) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(Refusal::new(Code::Failed, reason)),
+            Err(RecvTimeoutError::Timeout) => Err(busy(
+                "its storage still has operations of the old loop, which must end first; the reset goes on by itself \
+                 (lunbox device show tells when it is done)",
+            )),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Refusal::new(Code::Failed, "the device was removed meanwhile"))
+            }
+        }
+    }
+
+    /// A device that nobody serves.
+    fn unserved(&self, asked: &str) -> Option<Minor> {
+        let nodes = lunbox_tcmu::Uio::default().scan().ok()?;
+        let nodes: Vec<(String, Minor)> =
+            nodes.into_iter().flatten().map(|node| (node.name.to_string(), node.minor)).collect();
+        find_device(asked, nodes.iter().map(|(name, minor)| (name.as_str(), *minor))).ok()
+    }
+}
+
+impl Service for Door {
+    fn answer(&self, request: Request) -> Result<Answer, Refusal> {
+        Ok(match request {
+            Request::Hello => Answer::Hello(Greeting {
+                program: self.program.clone(),
+                protocol: PROTOCOL,
+                pid: pid(),
+                started: milliseconds(self.started),
+            }),
+            Request::Status => Answer::Status(Box::new(self.status()?)),
+            Request::WorkerList => Answer::Workers(self.pool.report()),
+            Request::DeviceList => Answer::Devices(self.devices()?.1),
+            Request::DeviceShow { device } => Answer::Device(Box::new(self.device(&device)?)),
+            Request::DeviceReset { device } => {
+                self.reset(&device)?;
+                Answer::Done
+            }
+            // Done when the answer is on its way.
+            Request::Handover if self.single_process => {
+                return Err(Refusal::new(
+                    Code::Failed,
+                    "everything runs in this one process (--single-process), which nothing outlives; stop it with SIGTERM",
+                ));
+            }
+            Request::Handover => Answer::Done,
+            // The server answers that itself.
+            Request::Events => Answer::Following,
+        })
+    }
+
+    fn answered(&self, request: &Request) {
+        if *request == Request::Handover {
+            self.mailbox.send(Message::Ask(Ask::HandOver));
+        }
+    }
+}
+
+fn pid() -> i32 {
+    nix::unistd::getpid().as_raw()
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "starting",
+        Phase::Serving => "serving",
+        Phase::Stopping => "stopping",
+    }
+}
+
+fn describe(record: &Record, state: Option<&DeviceState>, counters: Option<&DeviceStatus>) -> DeviceReport {
+    let device = record.device();
+    let worker = record.worker();
+    let config = DeviceName::parse(&device.name)
+        .map_or_else(|_| device.name.clone(), |name| format!("{}/{}", name.subtype, name.config));
+    let health = match (state.map(|state| state.state), counters.map(|counters| counters.health)) {
+        (Some("serving"), Some(Health::Recovering)) => DeviceHealth::Recovering,
+        (Some("serving"), Some(Health::Stopped)) => DeviceHealth::Stopped,
+        (Some("serving"), _) => DeviceHealth::Serving,
+        // A change of size, or a look that finds it served.
+        (Some("working"), Some(Health::Serving)) => DeviceHealth::Serving,
+        (Some("working"), _) => DeviceHealth::Reviving,
+        (Some(_), _) => DeviceHealth::Stopped,
+        (None, _) => DeviceHealth::Starting,
+    };
+    let sizes = record.sizes();
+    let grants = device.stores.iter().enumerate().map(|(index, store)| GrantReport {
+        option: store.option.clone(),
+        locator: store.locator.clone(),
+        read_only: store.read_only,
+        shared: store.shared,
+        locked: worker.is_some() && !store.shared && record.is_fenced(index),
+        size: sizes.get(index).copied().flatten().unwrap_or(0),
+    });
+    let grants = grants.collect();
+    let limits = device.limits;
+    DeviceReport {
+        name: record.name(),
+        minor: device.minor,
+        id: device.id,
+        config,
+        tenant: workers::spawn::tenant(record.key()).to_owned(),
+        worker: worker.map(|worker| worker.pid()),
+        health,
+        trouble: state.map(|state| state.detail.clone()).filter(|detail| !detail.is_empty()),
+        handler: Some(HandlerReport {
+            subtype: device.handler.subtype,
+            name: device.handler.name,
+            version: device.handler.version,
+            digest: device.handler.digest,
+        }),
+        size: device.size,
+        block_size: device.block_size,
+        read_only: device.read_only,
+        grants,
+        options: device.options.into_iter().collect(),
+        limits: LimitsReport {
+            memory_bytes: limits.memory_bytes,
+            table_elements: limits.table_elements,
+            cpu_per_call_us: limits.cpu_per_call_us,
+            wall_per_call_ms: limits.wall_per_call_ms,
+            hostcall_bytes: limits.hostcall_bytes.into(),
+            log_lines_per_second: limits.log_lines_per_second.into(),
+        },
+        counters: counters.map_or_else(CountersReport::default, count),
+        restarts: state.map_or(0, |state| state.revivals),
+    }
+}
+
+fn count(status: &DeviceStatus) -> CountersReport {
+    CountersReport {
+        commands: status.commands,
+        failures: status.failures,
+        busy: status.busy,
+        bytes_read: status.bytes_read,
+        bytes_written: status.bytes_written,
+        faults: status.faults,
+        instances: status.instances,
+        resets: status.resets,
+        aborts: status.aborts,
+        cpu_ns: status.cpu_ns,
+    }
+}

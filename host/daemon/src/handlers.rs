@@ -1,0 +1,193 @@
+//! The handlers that there are: every `handler_*.wasm` and `handler_*.cwasm` of a directory.
+//!
+//! Nothing of a handler runs in this process. A component is compiled, and asked who it is, in a jailed child; what
+//! comes back is stored by digest and passed to workers as a descriptor. The machine code in it is never looked at
+//! here.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lunbox_engine::{
+    Artifact, Digest, DirectoryError, Expected, HandlerFile, Manifest, Shelf, Shelved, handler_files,
+};
+
+use crate::compiler::{CompileError, Compiler};
+
+/// A handler that can be passed to workers.
+#[derive(Debug)]
+pub struct Installed {
+    /// What it said of itself.
+    pub manifest: Manifest,
+    /// SHA-256 of its component.
+    pub digest: Digest,
+    /// Its machine code, for workers of this build. Read-only.
+    pub container: Arc<File>,
+    /// Where it was found.
+    pub path: PathBuf,
+}
+
+/// Handlers by subtype. Does not change once it is loaded.
+#[derive(Debug, Default)]
+pub struct Handlers {
+    by_subtype: BTreeMap<String, Arc<Installed>>,
+    refused: Vec<(PathBuf, String)>,
+}
+
+/// Why one file is no handler.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] lunbox_engine::LoadError),
+    /// Its compilation.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// No memory for it.
+    #[error("its code can not be kept in memory: {0}; name a --cache-dir that can be written to")]
+    Memory(std::io::Error),
+}
+
+/// What handlers are loaded with.
+#[derive(Debug)]
+pub struct Loader {
+    /// Compiles components.
+    pub compiler: Compiler,
+    /// Names the engine of this build ([`lunbox_engine::engine_digest`]).
+    pub engine: Digest,
+    /// Keeps what was compiled; without it each start compiles.
+    pub shelf: Option<Shelf>,
+}
+
+impl Handlers {
+    /// Loads every handler of a directory, several at a time. What can not be loaded is logged, remembered in
+    /// [`Self::refused`] and left out, and so is a handler whose subtype is taken. Blocks while components are compiled.
+    ///
+    /// # Errors
+    /// See [`DirectoryError`].
+    pub fn load(directory: &Path, loader: &Loader) -> Result<Self, DirectoryError> {
+        let paths = handler_files(directory)?;
+        let loaded: Mutex<Vec<Option<Result<Installed, HandlerError>>>> =
+            Mutex::new(paths.iter().map(|_| None).collect());
+        let next = AtomicUsize::new(0);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(path) = paths.get(index) else { return };
+                        let result = loader.load(path);
+                        loaded.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+                    }
+                });
+            }
+        });
+        let mut handlers = Self::default();
+        let loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (path, result) in paths.into_iter().zip(loaded) {
+            match result {
+                Some(Ok(handler)) => handlers.add(handler),
+                Some(Err(error)) => {
+                    tracing::error!(path = %path.display(), "handler not loaded: {error}");
+                    handlers.refused.push((path, error.to_string()));
+                }
+                None => {}
+            }
+        }
+        Ok(handlers)
+    }
+
+    /// Adds a handler unless its subtype is taken.
+    pub fn add(&mut self, handler: Installed) {
+        let description = &handler.manifest.description;
+        match self.by_subtype.entry(description.subtype.clone()) {
+            Entry::Occupied(taken) => {
+                tracing::error!(
+                    path = %handler.path.display(),
+                    "handler not used: subtype {:?} is taken by {}; remove one of the two",
+                    taken.key(),
+                    taken.get().path.display(),
+                );
+                let problem = format!("subtype {:?} is taken", taken.key());
+                self.refused.push((handler.path, problem));
+            }
+            Entry::Vacant(free) => {
+                tracing::info!(
+                    path = %handler.path.display(),
+                    subtype = free.key(),
+                    version = description.version,
+                    "loaded {:?}",
+                    description.name
+                );
+                free.insert(Arc::new(handler));
+            }
+        }
+    }
+
+    /// The handler of exactly this subtype.
+    pub fn get(&self, subtype: &str) -> Option<&Arc<Installed>> {
+        self.by_subtype.get(subtype)
+    }
+
+    /// All handlers, in the order of their subtypes.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Installed>> {
+        self.by_subtype.values()
+    }
+
+    /// Files that look like handlers and are not used, and why.
+    pub fn refused(&self) -> &[(PathBuf, String)] {
+        &self.refused
+    }
+
+    /// The subtypes that there are, or "none"; for messages.
+    pub fn subtypes(&self) -> String {
+        if self.by_subtype.is_empty() {
+            return "none".to_owned();
+        }
+        self.by_subtype.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Loader {
+    /// Loads one handler.
+    ///
+    /// # Errors
+    /// See [`HandlerError`].
+    pub fn load(&self, path: &Path) -> Result<Installed, HandlerError> {
+        let (component, digest) = match HandlerFile::read(path)? {
+            HandlerFile::Precompiled(container) => {
+                let artifact = Artifact::of_precompiled(container, &self.engine)?;
+                let digest = *artifact.component();
+                return installed(&artifact, digest, path);
+            }
+            HandlerFile::Component(component) => {
+                let digest = Digest::of(&component);
+                (component, digest)
+            }
+        };
+        if let Some(Shelved { file, manifest }) = self.shelf.as_ref().and_then(|shelf| shelf.get(&digest)) {
+            return Ok(Installed { manifest, digest, container: Arc::new(file), path: path.to_owned() });
+        }
+        let expected = Expected { component: digest, engine: self.engine };
+        let artifact = self.compiler.compile(&component, &expected)?;
+        if let Some(shelf) = &self.shelf {
+            match shelf.put(&artifact) {
+                Ok(Shelved { file, manifest }) => {
+                    let container = Arc::new(file);
+                    return Ok(Installed { manifest, digest, container, path: path.to_owned() });
+                }
+                Err(error) => tracing::warn!("compiled handlers are not kept: {error}"),
+            }
+        }
+        installed(&artifact, digest, path)
+    }
+}
+
+fn installed(artifact: &Artifact, digest: Digest, path: &Path) -> Result<Installed, HandlerError> {
+    let container = Arc::new(artifact.to_file().map_err(HandlerError::Memory)?);
+    Ok(Installed { manifest: artifact.manifest().clone(), digest, container, path: path.to_owned() })
+}

@@ -1,0 +1,170 @@
+//! Serving a node that was announced or found.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use lunbox_tcmu::{DeviceDirectory, DeviceId, Minor, NameError, Reset, UioError, UioNode};
+
+use super::{Admission, Course, Reason, Surroundings, tolerate_absence};
+use crate::service::{Running, Setback, Starter};
+
+/// How often a busy UIO node is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// How often a launch is tried whose worker dies on the way, perhaps of another device.
+const LAUNCHES: u32 = 3;
+
+pub(super) fn admit<S: Starter>(
+    minor: Minor,
+    reason: Reason,
+    patience: Duration,
+    course: &Course,
+    starter: &S,
+    around: &Surroundings,
+) -> Admission<S::Device> {
+    let progress = &course.progress;
+    let announced = match reason {
+        Reason::Announced(id) => id,
+        Reason::Waiting | Reason::TakeOver => None,
+    };
+    let refused = |id, reason: String| Admission::Refused { id, reason };
+    progress.at(format!("reading what sysfs says of {minor}"));
+    let node = match around.uio.node(minor) {
+        Ok(node) => node,
+        // Nobody asked for it by name: it went, or belongs to another driver.
+        Err(UioError::Gone { .. } | UioError::Name { source: NameError::Foreign { .. }, .. })
+            if !matches!(reason, Reason::Announced(_)) =>
+        {
+            return Admission::Skipped;
+        }
+        Err(error) => return refused(announced, error.to_string()),
+    };
+    if !starter.serves(&node.name.subtype) {
+        let known = starter.subtypes();
+        let text = format!("no handler for subtype {:?}; known subtypes: {known}", node.name.subtype);
+        // Found, not announced: another daemon may be about to answer.
+        return match reason {
+            Reason::Announced(id) => refused(id, text),
+            Reason::Waiting | Reason::TakeOver => {
+                tracing::info!(device = %node.name, "left alone: {text}");
+                Admission::Skipped
+            }
+        };
+    }
+    let directory = around.configfs.device(&node.name);
+    progress.at(format!("device {}: reading {}", node.name, directory.path().display()));
+    if matches!(reason, Reason::Waiting | Reason::TakeOver) && !directory.exists() {
+        // A closer look would wait for the removal, and the removal for our answer.
+        tracing::debug!(device = %node.name, "is being removed");
+        return Admission::Skipped;
+    }
+    if let Reason::Waiting | Reason::TakeOver = reason {
+        let enabled = match directory.enabled() {
+            // Kernels that do not show it do not wait for answers either.
+            Err(error) if error.is_absent() => true,
+            Err(error) => return refused(None, error.to_string()),
+            Ok(enabled) => enabled,
+        };
+        if enabled != (reason == Reason::TakeOver) {
+            return Admission::Skipped;
+        }
+    }
+    let id = match announced.map_or_else(|| directory.device_id(), Ok) {
+        Ok(id) => id,
+        Err(error) => return refused(None, error.to_string()),
+    };
+    progress.at(format!("device {}: opening its UIO node", node.name));
+    let uio = match claim(minor, patience, course, starter) {
+        Ok(uio) => uio,
+        Err(error @ UioError::Busy { .. }) => {
+            return Admission::Busy { error, waiting: (reason == Reason::Waiting).then_some(id) };
+        }
+        Err(error) => return refused(Some(id), error.to_string()),
+    };
+    let taken_over = reason == Reason::TakeOver;
+    if taken_over {
+        progress.at(format!("device {}: keeping new commands away", node.name));
+        // It may have gone while the node was busy.
+        if !directory.exists() {
+            return Admission::Skipped;
+        }
+        if let Err(error) = tolerate_absence(directory.block(true)) {
+            return refused(Some(id), error.to_string());
+        }
+    }
+    let started = bring_up(&node, id, uio, taken_over.then_some(&directory), course, starter);
+    if taken_over
+        && directory.exists()
+        && let Err(error) = tolerate_absence(directory.block(false))
+    {
+        tracing::error!(device = %node.name, "commands stay blocked: {error}; write 0 to that file");
+    }
+    match started {
+        Ok(device) => Admission::Served { node, id, device },
+        Err(Setback::Cancelled) => Admission::Skipped,
+        Err(setback) => refused(Some(id), setback.to_string()),
+    }
+}
+
+/// Opens the storage, then sends commands back that a predecessor left in the ring, then starts the loop.
+///
+/// In this order no command gets lost and no buffer is used twice: new commands are kept away already; those in the
+/// ring are sent back, which gives their buffers to others, only when no operation on the storage uses them any more.
+fn bring_up<S: Starter>(
+    node: &UioNode,
+    id: DeviceId,
+    uio: OwnedFd,
+    left_behind: Option<&DeviceDirectory>,
+    course: &Course,
+    starter: &S,
+) -> Result<S::Device, Setback> {
+    let name = &node.name;
+    course
+        .progress
+        .at(format!("device {name}: opening its storage and waiting for operations of a predecessor on it"));
+    let mut device = starter.prepare(node, id, uio, &course.cancel)?;
+    let mut launches = 0;
+    loop {
+        if let Some(directory) = left_behind {
+            course.progress.at(format!("device {name}: taking over its ring"));
+            reset(directory)?;
+        }
+        course.progress.at(format!("device {name}: starting its handler"));
+        launches += 1;
+        match device.launch(&course.cancel) {
+            Ok(()) => return Ok(device),
+            Err(Setback::Lost) if launches < LAUNCHES => {
+                tracing::warn!(device = %name, "its worker died while the device was started; trying again");
+                course.progress.at(format!("device {name}: waiting for operations of its worker that died"));
+                device.fence(&course.cancel)?;
+            }
+            Err(setback) => return Err(setback),
+        }
+    }
+}
+
+/// Sends the commands in the ring back to be tried again.
+pub(super) fn reset(directory: &DeviceDirectory) -> Result<(), Setback> {
+    // One that is being removed is locked.
+    if !directory.exists() {
+        return Ok(());
+    }
+    tolerate_absence(directory.reset_ring(Reset::Retry)).map_err(|error| Setback::Refused(error.to_string()))
+}
+
+/// Opens the UIO node; waits for whoever has it open, but not longer than `patience`.
+fn claim<S: Starter>(
+    minor: Minor,
+    patience: Duration,
+    course: &Course,
+    starter: &S,
+) -> Result<OwnedFd, UioError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match starter.claim(minor) {
+            // The kernel tells nobody when a node is closed.
+            Err(UioError::Busy { .. }) if Instant::now() < deadline && !course.cancel.wait(RETRY) => {}
+            claimed => return claimed,
+        }
+    }
+}

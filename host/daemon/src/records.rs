@@ -1,0 +1,117 @@
+//! What the control socket tells of devices. Devices travel with jobs; their records stay where everybody can look.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use lunbox_tcmu::{DeviceName, Minor};
+use lunbox_wire::Device as Served;
+
+use crate::workers::Worker;
+
+/// A device as it was granted, and who serves it.
+#[derive(Debug)]
+pub struct Record {
+    minor: Minor,
+    /// Name of its worker, whether there is one or not.
+    key: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    device: Served,
+    worker: Weak<Worker>,
+    /// Sizes of the stores when they were opened.
+    sizes: Vec<Option<u64>>,
+    /// Stores whose file systems have no locks.
+    unlocked: Vec<usize>,
+}
+
+/// All records.
+#[derive(Debug, Default)]
+pub struct Records(Mutex<BTreeMap<Minor, Arc<Record>>>);
+
+impl Record {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The device's node.
+    pub fn minor(&self) -> Minor {
+        self.minor
+    }
+
+    /// Name of the worker that serves it or is to serve it.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The device as the worker knows it.
+    pub fn device(&self) -> Served {
+        self.state().device.clone()
+    }
+
+    /// `user_<hba>/<device>`, or the whole name if it is not one of the kernel's.
+    pub fn name(&self) -> String {
+        let name = self.state().device.name.clone();
+        DeviceName::parse(&name).map_or(name, |name| name.to_string())
+    }
+
+    /// Who serves it.
+    pub fn worker(&self) -> Option<Arc<Worker>> {
+        self.state().worker.upgrade().filter(|worker| !worker.is_lost())
+    }
+
+    /// Sizes of its stores in bytes, where they are known.
+    pub fn sizes(&self) -> Vec<Option<u64>> {
+        self.state().sizes.clone()
+    }
+
+    /// A lock keeps others from a store.
+    pub fn is_fenced(&self, index: usize) -> bool {
+        !self.state().unlocked.contains(&index)
+    }
+
+    /// These stores are on file systems without locks.
+    pub fn set_unlocked(&self, stores: Vec<usize>) {
+        self.state().unlocked = stores;
+    }
+
+    /// Another worker serves it, or none.
+    pub fn set_worker(&self, worker: Option<&Arc<Worker>>) {
+        self.state().worker = worker.map_or_else(Weak::new, Arc::downgrade);
+    }
+
+    /// It has another size.
+    pub fn set_size(&self, bytes: u64) {
+        self.state().device.size = bytes;
+    }
+}
+
+impl Records {
+    /// Adds a device, or replaces the one that was at its node.
+    pub fn add(&self, device: Served, key: &str, sizes: Vec<Option<u64>>) -> Arc<Record> {
+        let minor = Minor(device.minor);
+        let state = Mutex::new(State { device, worker: Weak::new(), sizes, unlocked: Vec::new() });
+        let record = Arc::new(Record { minor, key: key.to_owned(), state });
+        self.lock().insert(minor, Arc::clone(&record));
+        record
+    }
+
+    /// Removes a device, unless another has come to its node.
+    pub fn remove(&self, record: &Arc<Record>) {
+        let mut records = self.lock();
+        if records.get(&record.minor).is_some_and(|there| Arc::ptr_eq(there, record)) {
+            records.remove(&record.minor);
+        }
+    }
+
+    /// All devices, in the order of their nodes.
+    pub fn all(&self) -> Vec<Arc<Record>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Minor, Arc<Record>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

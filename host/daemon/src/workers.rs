@@ -1,0 +1,370 @@
+//! The workers: one process for each tenant, started when its first device comes, started again when it has died.
+//!
+//! ```text
+//!   device ── launch ──▶ Pool ── spawn ──▶ lunboxd worker (jailed)
+//!                         ▲ │ Worker (one thread that listens)   │
+//!        adopt: sockets ──┘ └── requests, descriptors ──▶ link ──┘ ── answers, notices, end of file ──▶
+//! ```
+
+pub mod adopt;
+pub mod client;
+mod dying;
+pub mod spawn;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lunbox_control::{EventKind, WorkerReport, WorkerState};
+use lunbox_tcmu::Minor;
+use lunbox_wire::{Device as Served, Hello, Link};
+
+use crate::journal::{Journal, milliseconds};
+use crate::service::{Cancel, Setback};
+
+pub use client::{Answer, AskError, Listener, Worker};
+pub use spawn::{Confines, Spawner};
+
+/// After so long a worker that dies has not died in quick succession.
+const QUICK: Duration = Duration::from_secs(60);
+
+/// The longest pause before a worker is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// All workers.
+pub struct Pool {
+    spawner: Spawner,
+    listener: Listener,
+    journal: Journal,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    slots: BTreeMap<String, Arc<Mutex<Slot>>>,
+    /// All that run, also those of another build and those that are told to end.
+    alive: Vec<Arc<Worker>>,
+    stopping: bool,
+}
+
+/// What is known of one tenant's workers.
+#[derive(Default)]
+struct Slot {
+    current: Option<Arc<Worker>>,
+    /// In quick succession.
+    deaths: u32,
+    last_death: Option<Instant>,
+    restarts: u64,
+    /// The last one died, so that the next one is a restart.
+    died: bool,
+}
+
+/// A device of a worker that was adopted: what it is, and its descriptors in the order of its start.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Who serves it.
+    pub worker: Arc<Worker>,
+    /// What it is.
+    pub device: Served,
+    /// UIO node, compiled handler, stores.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// How long a worker is not started again after so many deaths in quick succession: 0, 0.1, 0.2 … 10 s.
+fn pause(deaths: u32) -> Duration {
+    match deaths {
+        0 | 1 => Duration::ZERO,
+        more => {
+            let factor = 1_u32.checked_shl(more - 2).unwrap_or(u32::MAX);
+            Duration::from_millis(100).saturating_mul(factor).min(LONGEST_PAUSE)
+        }
+    }
+}
+
+impl Slot {
+    /// How long to wait before the next worker.
+    fn rest(&self) -> Duration {
+        let since = self.last_death.map_or(Duration::MAX, |last| last.elapsed());
+        pause(self.deaths).saturating_sub(since)
+    }
+
+    fn note_death(&mut self, worker: &Arc<Worker>) {
+        if !self.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, worker)) {
+            return;
+        }
+        self.current = None;
+        if worker.leaving() {
+            return;
+        }
+        if self.last_death.is_some_and(|last| last.elapsed() >= QUICK) {
+            self.deaths = 0;
+        }
+        self.deaths = self.deaths.saturating_add(1);
+        self.last_death = Some(Instant::now());
+        self.died = true;
+    }
+}
+
+impl Pool {
+    /// Workers report through `listener`.
+    pub fn new(spawner: Spawner, listener: Listener, journal: Journal) -> Arc<Self> {
+        Arc::new(Self { spawner, listener, journal, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, key: &str) -> Arc<Mutex<Slot>> {
+        Arc::clone(self.state().slots.entry(key.to_owned()).or_default())
+    }
+
+    /// The worker of that name, started if there is none. Blocks while it starts, and while it is too early for
+    /// another start.
+    ///
+    /// # Errors
+    /// See [`Setback`].
+    pub fn worker(
+        self: &Arc<Self>,
+        key: &str,
+        confines: &Confines,
+        cancel: &Cancel,
+    ) -> Result<Arc<Worker>, Setback> {
+        let slot = self.slot(key);
+        loop {
+            let rest = {
+                let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(worker) =
+                    slot.current.as_ref().filter(|worker| !worker.is_lost() && !worker.leaving())
+                {
+                    return Ok(Arc::clone(worker));
+                }
+                let rest = slot.rest();
+                if rest.is_zero() {
+                    let worker = self.start(key, confines).inspect_err(|_| {
+                        slot.deaths = slot.deaths.saturating_add(1);
+                        slot.last_death = Some(Instant::now());
+                    })?;
+                    if std::mem::take(&mut slot.died) {
+                        slot.restarts += 1;
+                    }
+                    slot.current = Some(Arc::clone(&worker));
+                    // It may have died before it was the current one, and then nobody has noted that.
+                    if worker.is_lost() {
+                        slot.note_death(&worker);
+                        return Err(Setback::Lost);
+                    }
+                    return Ok(worker);
+                }
+                rest
+            };
+            if cancel.wait(rest) {
+                return Err(Setback::Cancelled);
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, key: &str, confines: &Confines) -> Result<Arc<Worker>, Setback> {
+        if self.state().stopping {
+            return Err(Setback::Cancelled);
+        }
+        let failed =
+            |error: String| Setback::Refused(format!("its worker {key:?} could not be started: {error}"));
+        let started = Instant::now();
+        let (link, hello, origin) =
+            self.spawner.spawn(key, confines).map_err(|error| failed(error.to_string()))?;
+        let worker = self.keep(link, hello, &[], origin).map_err(|error| failed(error.to_string()))?;
+        tracing::info!(
+            worker = key,
+            pid = worker.pid(),
+            jail = worker.hello().jail.join(" "),
+            "started in {} ms",
+            started.elapsed().as_millis()
+        );
+        self.journal.worker(EventKind::WorkerStarted, key, format!("process {}", worker.pid()));
+        Ok(worker)
+    }
+
+    /// Listens to a worker that has greeted.
+    fn keep(
+        self: &Arc<Self>,
+        link: Link,
+        hello: Hello,
+        devices: &[Minor],
+        origin: client::Origin,
+    ) -> Result<Arc<Worker>, client::GreetError> {
+        let pool = Arc::clone(self);
+        let worker =
+            Worker::listen(link, hello, devices, origin, Arc::clone(&self.listener), move |worker| {
+                pool.forget(worker);
+            })?;
+        let mut state = self.state();
+        // One that has died already was looked for before it was here.
+        if !worker.is_lost() {
+            state.alive.push(Arc::clone(&worker));
+        }
+        drop(state);
+        Ok(worker)
+    }
+
+    /// A worker has died.
+    fn forget(&self, worker: &Arc<Worker>) {
+        let key = worker.hello().tenant.as_str();
+        self.state().alive.retain(|alive| !Arc::ptr_eq(alive, worker));
+        if worker.leaving() {
+            tracing::info!(worker = key, pid = worker.pid(), "has left");
+            self.journal.worker(EventKind::WorkerLeft, key, format!("process {}", worker.pid()));
+        } else {
+            tracing::error!(worker = key, pid = worker.pid(), devices = worker.devices(), "died");
+            let text = format!("process {} with {} devices", worker.pid(), worker.devices());
+            self.journal.worker(EventKind::WorkerLost, key, text);
+        }
+        let slot = self.slot(key);
+        slot.lock().unwrap_or_else(PoisonError::into_inner).note_death(worker);
+    }
+
+    /// A device has left a worker: one that is there for nothing else ends.
+    pub fn vacated(&self, worker: &Worker) {
+        let own = worker.hello().tenant.contains(spawn::OWN_WORKER);
+        if (worker.outdated() || own) && worker.devices() == 0 {
+            worker.leave();
+        }
+    }
+
+    /// Takes over the workers that a predecessor left, and their devices.
+    pub fn adopt(self: &Arc<Self>) -> Vec<Inherited> {
+        let mut inherited = Vec::new();
+        for found in self.spawner.find() {
+            let adopt::Found { link, hello, origin, devices } = found;
+            let key = hello.tenant.clone();
+            let minors: Vec<_> = devices.iter().map(|device| Minor(device.minor)).collect();
+            let worker = match self.keep(link, hello, &minors, origin) {
+                Ok(worker) => worker,
+                Err(error) => {
+                    tracing::error!(worker = key, "not adopted: {error}");
+                    continue;
+                }
+            };
+            tracing::info!(
+                worker = key,
+                pid = worker.pid(),
+                outdated = worker.outdated(),
+                devices = devices.len(),
+                "adopted"
+            );
+            self.journal.worker(EventKind::WorkerAdopted, &key, format!("process {}", worker.pid()));
+            if !worker.outdated() {
+                let slot = self.slot(&key);
+                let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+                // Of two the first stays; the other serves what it has.
+                slot.current.get_or_insert_with(|| Arc::clone(&worker));
+            }
+            let adopted = adopt::devices(&worker, devices);
+            if adopted.is_empty() && worker.outdated() {
+                worker.leave();
+            }
+            inherited.extend(adopted);
+        }
+        inherited
+    }
+
+    /// All workers that run.
+    pub fn alive(&self) -> Vec<Arc<Worker>> {
+        self.state().alive.clone()
+    }
+
+    /// How the workers are.
+    pub fn report(&self) -> Vec<WorkerReport> {
+        let (alive, slots) = {
+            let state = self.state();
+            (state.alive.clone(), state.slots.clone())
+        };
+        let mut reports: Vec<_> = alive.iter().map(|worker| describe(worker)).collect();
+        for (key, slot) in slots {
+            // Whoever is starting one at this moment has it.
+            let Ok(slot) = slot.try_lock() else { continue };
+            let tenant = spawn::tenant(&key);
+            match &slot.current {
+                Some(current) => {
+                    let pid = current.pid();
+                    for report in reports.iter_mut().filter(|report| report.pid == pid) {
+                        report.restarts = slot.restarts;
+                    }
+                }
+                None if slot.died => reports.push(WorkerReport {
+                    tenant: tenant.to_owned(),
+                    state: WorkerState::Waiting,
+                    restarts: slot.restarts,
+                    ..WorkerReport::default()
+                }),
+                None => {}
+            }
+        }
+        reports
+    }
+
+    /// Tells all workers to end when their last device has gone, and waits for them. Those that have devices still go
+    /// on: their storage does not answer, and the next supervisor finds them.
+    pub fn leave(&self, patience: Duration) {
+        self.state().stopping = true;
+        let alive = self.alive();
+        for worker in &alive {
+            worker.leave();
+        }
+        let deadline = Instant::now() + patience;
+        for worker in alive {
+            let devices = worker.devices();
+            if !worker.ends_within(deadline.saturating_duration_since(Instant::now())) {
+                tracing::error!(
+                    worker = worker.hello().tenant,
+                    pid = worker.pid(),
+                    devices,
+                    "has not ended: its storage does not answer, and its buffers stay in use until it does; the next \
+                     lunboxd takes it over, `kill -9 {}` ends it",
+                    worker.pid()
+                );
+            }
+        }
+    }
+}
+
+fn describe(worker: &Worker) -> WorkerReport {
+    WorkerReport {
+        tenant: spawn::tenant(&worker.hello().tenant).to_owned(),
+        pid: worker.pid(),
+        state: if worker.leaving() || worker.outdated() {
+            WorkerState::Leaving
+        } else {
+            WorkerState::Running
+        },
+        build: worker.hello().build.clone(),
+        user: worker.user().to_owned(),
+        jail: worker.hello().jail.clone(),
+        devices: u64::try_from(worker.devices()).unwrap_or(u64::MAX),
+        started: milliseconds(worker.started()),
+        adopted: worker.adopted(),
+        restarts: 0,
+        memory_bytes: memory(worker.pid()),
+    }
+}
+
+/// Bytes of a process in memory; 0 if that can not be read.
+pub fn memory(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kibibytes.unwrap_or(0).saturating_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_have_an_end() {
+        let pauses: Vec<u128> = (0..12).map(|deaths| pause(deaths).as_millis()).collect();
+        assert_eq!(pauses, [0, 0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,508 @@
+//! One worker as the supervisor sees it: requests go out, answers come back to whoever waits, notices go to the
+//! control thread. When the link ends, the process is killed and all its devices are lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use lunbox_tcmu::Minor;
+use lunbox_wire::peer::Process;
+use lunbox_wire::{
+    Call, Device as Served, DeviceStatus, Hello, Link, LinkError, Notice as Said, Refusal, Report, Request,
+    VERSION,
+};
+
+use super::dying::is_dying;
+use crate::service::{Condition, Notice};
+
+/// How long a process that was killed may take to end before its devices are told: what it has begun in the kernel
+/// may not let go of it. The fence waits for that.
+const DEATH: Duration = Duration::from_secs(5);
+
+/// How often a worker that says nothing is looked at: it may have died and not be able to end.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How long a worker that was told to leave may take to end behind the end of its link.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// How long to wait before a full link is tried again.
+const FULL: Duration = Duration::from_millis(5);
+
+/// Room for the calls of a thread that only hands on messages.
+const STACK: usize = 256 << 10;
+
+/// Notices of one worker that are handed on in one second: more than a thousand devices in trouble have to say.
+const NOTICES_PER_SECOND: u32 = 2000;
+
+/// Who is told of notices and deaths.
+pub type Listener = Arc<dyn Fn(Minor, Notice) + Send + Sync>;
+
+/// Where a worker came from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// Its process id as this process sees it; 0 if it is a thread of this one.
+    pub pid: i32,
+    /// A handle of the process; none if it is a thread of this one.
+    pub process: Option<Process>,
+    /// To be waited for, if it is a child.
+    pub child: Option<Child>,
+    /// Its socket, for a successor of this supervisor.
+    pub socket: Option<PathBuf>,
+    /// `uid:gid` of the process; empty for a thread.
+    pub user: String,
+    /// A supervisor before this one started it.
+    pub adopted: bool,
+    /// It is of another build than this supervisor.
+    pub outdated: bool,
+}
+
+/// A worker that runs, or has died.
+#[derive(Debug)]
+pub struct Worker {
+    hello: Hello,
+    pid: i32,
+    process: Option<Process>,
+    socket: Option<PathBuf>,
+    user: String,
+    adopted: bool,
+    outdated: bool,
+    started: SystemTime,
+    link: Link,
+    calls: AtomicU64,
+    leaving: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lost: bool,
+    waiting: HashMap<Call, Sender<Answer>>,
+    status: HashMap<Call, Vec<(Minor, DeviceStatus)>>,
+    /// Devices that it runs or is about to run; the reason if the loop has ended.
+    devices: BTreeMap<Minor, Option<String>>,
+}
+
+/// What a worker answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// It was not done.
+    Refused(Refusal, String),
+    /// Counters.
+    Status(Vec<(Minor, DeviceStatus)>),
+    /// Descriptors.
+    Handles(Vec<OwnedFd>),
+}
+
+/// Why there is no answer that says it was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// It has died.
+    #[error("its worker died")]
+    Lost,
+    /// Nothing came in time.
+    #[error("its worker did not answer within {} s", .0.as_secs())]
+    Silent(Duration),
+    /// It was refused.
+    #[error("{1}")]
+    Refused(Refusal, String),
+    /// The request could not be sent, or the answer is another's.
+    #[error("talking to its worker failed: {0}")]
+    Link(String),
+}
+
+/// Why a worker is none.
+#[derive(Debug, thiserror::Error)]
+pub enum GreetError {
+    /// It said nothing in time, or something else.
+    #[error("it did not greet within {} s", .0.as_secs())]
+    Silent(Duration),
+    /// It ended.
+    #[error("it ended before it greeted; its log lines say why")]
+    Gone,
+    /// It said something else.
+    #[error("it did not greet but said something else")]
+    Strange,
+    /// The link failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A thread could not be had.
+    #[error("no thread for it: {0}; raise the limit of tasks (TasksMax)")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Says hello on a new link. Returns what the worker says of itself, and its devices.
+///
+/// # Errors
+/// See [`GreetError`].
+pub fn greet(link: &Link, patience: Duration) -> Result<(Hello, Vec<Served>), GreetError> {
+    let deadline = Instant::now() + patience;
+    link.send(&Request::Hello { version: VERSION }, &[])?;
+    let next = || match link.receive_within::<Report>(deadline.saturating_duration_since(Instant::now())) {
+        Ok(Some((report, _))) => Ok(report),
+        Ok(None) => Err(GreetError::Gone),
+        Err(LinkError::WouldBlock) => Err(GreetError::Silent(patience)),
+        Err(error) => Err(error.into()),
+    };
+    let Report::Hello(hello) = next()? else { return Err(GreetError::Strange) };
+    let mut devices = Vec::new();
+    for _ in 0..hello.devices {
+        let Report::Device(device) = next()? else { return Err(GreetError::Strange) };
+        devices.push(*device);
+    }
+    Ok((hello, devices))
+}
+
+impl Worker {
+    /// Listens to a worker that has greeted and runs `devices`. `died` is called once, when it has died and before anybody is told of it.
+    ///
+    /// # Errors
+    /// [`GreetError::Thread`], [`GreetError::Link`].
+    pub fn listen(
+        link: Link,
+        hello: Hello,
+        devices: &[Minor],
+        origin: Origin,
+        listener: Listener,
+        died: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) -> Result<Arc<Self>, GreetError> {
+        let Origin { pid, process, child, socket, user, adopted, outdated } = origin;
+        let receiving = link.try_clone()?;
+        let pid = if pid == 0 { hello.pid } else { pid };
+        let worker = Arc::new(Self {
+            hello,
+            pid,
+            process,
+            socket,
+            user,
+            adopted,
+            outdated,
+            started: SystemTime::now(),
+            link,
+            calls: AtomicU64::new(1),
+            leaving: AtomicBool::new(false),
+            state: Mutex::new(State {
+                devices: devices.iter().map(|&minor| (minor, None)).collect(),
+                ..State::default()
+            }),
+        });
+        let heard = Arc::clone(&worker);
+        std::thread::Builder::new().name(format!("from-{}", worker.hello.tenant)).stack_size(STACK).spawn(
+            move || {
+                heard.hear(&receiving, &listener);
+                heard.bury(&listener, died, child);
+            },
+        )?;
+        Ok(worker)
+    }
+
+    /// What it said of itself when it greeted.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Its process id as this process sees it.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// `uid:gid`; empty for a thread.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// A supervisor before this one started it.
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// It is of another build: its devices are to go to another worker.
+    pub fn outdated(&self) -> bool {
+        self.outdated
+    }
+
+    /// When it was started or adopted.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// It was told to end when no device is left.
+    pub fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// It has died.
+    pub fn is_lost(&self) -> bool {
+        self.state().lost
+    }
+
+    /// How many devices it runs.
+    pub fn devices(&self) -> usize {
+        self.state().devices.len()
+    }
+
+    /// How a device of it is.
+    pub fn condition(&self, minor: Minor) -> Condition {
+        let state = self.state();
+        match state.devices.get(&minor) {
+            _ if state.lost => Condition::Lost,
+            None => Condition::Lost,
+            Some(None) => Condition::Serving,
+            Some(Some(reason)) => Condition::Ended(reason.clone()),
+        }
+    }
+
+    /// Notes that it runs a device, or is about to.
+    ///
+    /// # Errors
+    /// [`AskError::Lost`].
+    pub fn enlist(&self, minor: Minor) -> Result<(), AskError> {
+        let mut state = self.state();
+        if state.lost || self.leaving() {
+            return Err(AskError::Lost);
+        }
+        state.devices.insert(minor, None);
+        Ok(())
+    }
+
+    /// Notes that it does not run a device any more.
+    pub fn delist(&self, minor: Minor) {
+        self.state().devices.remove(&minor);
+    }
+
+    /// Says something that has no answer; never blocks. Whoever has died hears nothing, nor does whoever has not
+    /// listened for so long that the link is full.
+    pub fn tell(&self, request: &Request) {
+        if let Err(error) = self.link.try_send(request, &[]) {
+            tracing::debug!(worker = self.hello.tenant, "not told: {error}");
+        }
+    }
+
+    /// Has it end when no device is left.
+    pub fn leave(&self) {
+        if !self.leaving.swap(true, Ordering::AcqRel) {
+            self.tell(&Request::Leave);
+        }
+    }
+
+    /// Ends it at once; its devices are lost.
+    pub fn kill(&self) {
+        if let Some(process) = &self.process
+            && let Err(error) = process.kill()
+        {
+            tracing::error!(worker = self.hello.tenant, pid = self.pid, "can not be killed: {error}");
+        }
+        self.link.shut_down();
+    }
+
+    /// Waits until its process has ended; false if it has not in time.
+    pub fn ends_within(&self, patience: Duration) -> bool {
+        self.process.as_ref().is_none_or(|process| process.ends_within(patience).unwrap_or(true))
+    }
+
+    /// Asks something and waits for the answer.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn ask(
+        &self,
+        descriptors: &[BorrowedFd<'_>],
+        patience: Duration,
+        request: impl FnOnce(Call) -> Request,
+    ) -> Result<Answer, AskError> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = channel();
+        {
+            let mut state = self.state();
+            if state.lost {
+                return Err(AskError::Lost);
+            }
+            state.waiting.insert(call, sender);
+        }
+        let request = request(call);
+        let deadline = Instant::now() + patience;
+        let sent = loop {
+            match self.link.try_send(&request, descriptors) {
+                // A worker that does not listen must not hold up whoever asks for longer than one that does.
+                Err(LinkError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(FULL),
+                sent => break sent,
+            }
+        };
+        if let Err(error) = sent {
+            self.state().waiting.remove(&call);
+            return Err(match error {
+                LinkError::Gone => AskError::Lost,
+                LinkError::WouldBlock => AskError::Silent(patience),
+                error => AskError::Link(error.to_string()),
+            });
+        }
+        match answer.recv_timeout(patience) {
+            Ok(Answer::Refused(kind, reason)) => Err(AskError::Refused(kind, reason)),
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => Err(AskError::Lost),
+            Err(RecvTimeoutError::Timeout) => {
+                self.state().waiting.remove(&call);
+                Err(AskError::Silent(patience))
+            }
+        }
+    }
+
+    /// Asks for something that is done or not.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn ask_for(
+        &self,
+        descriptors: &[BorrowedFd<'_>],
+        patience: Duration,
+        request: impl FnOnce(Call) -> Request,
+    ) -> Result<(), AskError> {
+        match self.ask(descriptors, patience, request)? {
+            Answer::Done => Ok(()),
+            answer => Err(AskError::Link(format!("{answer:?} is no answer to that"))),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands on what the worker says until it has gone.
+    fn hear(&self, link: &Link, listener: &Listener) {
+        let (mut second, mut notices) = (Instant::now(), 0);
+        loop {
+            let (report, descriptors) = match link.receive_within::<Report>(LOOK) {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return,
+                Err(LinkError::WouldBlock) if self.process.is_some() && is_dying(self.pid) => {
+                    let (worker, pid) = (&self.hello.tenant, self.pid);
+                    tracing::error!(
+                        worker,
+                        pid,
+                        "has died, and operations of it on its storage have not ended (dmesg): its devices wait for that"
+                    );
+                    return;
+                }
+                Err(LinkError::WouldBlock) => continue,
+                Err(error) => {
+                    // Whoever garbles messages is broken or in somebody else's hands.
+                    tracing::error!(worker = self.hello.tenant, "{error}; ending it");
+                    return;
+                }
+            };
+            let (call, answer) = match report {
+                Report::Notice { minor, notice } => {
+                    if second.elapsed() >= Duration::from_secs(1) {
+                        (second, notices) = (Instant::now(), 0);
+                    }
+                    notices += 1;
+                    if notices > NOTICES_PER_SECOND {
+                        // Whoever floods us waits for us: the link fills up.
+                        std::thread::sleep(Duration::from_secs(1).saturating_sub(second.elapsed()));
+                    }
+                    self.note(Minor(minor), notice, listener);
+                    continue;
+                }
+                Report::Done { call } => (call, Answer::Done),
+                Report::Refused { call, kind, reason } => (call, Answer::Refused(kind, reason)),
+                Report::Handles { call } => (call, Answer::Handles(descriptors)),
+                Report::Status { call, devices, more } => {
+                    let mut state = self.state();
+                    if !state.waiting.contains_key(&call) {
+                        state.status.remove(&call);
+                        continue;
+                    }
+                    let devices = devices.into_iter().map(|(minor, status)| (Minor(minor), status));
+                    state.status.entry(call).or_default().extend(devices);
+                    if more {
+                        continue;
+                    }
+                    (call, Answer::Status(state.status.remove(&call).unwrap_or_default()))
+                }
+                Report::Hello(_) | Report::Device(_) => {
+                    tracing::error!(worker = self.hello.tenant, "greets a second time; ending it");
+                    return;
+                }
+            };
+            // Who does not wait any more needs no answer.
+            if let Some(waiting) = self.state().waiting.remove(&call) {
+                drop(waiting.send(answer));
+            }
+        }
+    }
+
+    fn note(&self, minor: Minor, said: Said, listener: &Listener) {
+        let notice = match said {
+            Said::IdentityWanted => Notice::IdentityWanted,
+            Said::Trouble(reason) => Notice::Trouble(format!("handler failed: {}", one_line(&reason))),
+            Said::Recovered => Notice::Recovered,
+            Said::Ended(reason) => {
+                let reason = one_line(&reason);
+                // A worker speaks for its own devices only.
+                match self.state().devices.get_mut(&minor) {
+                    Some(ended) => *ended = Some(reason.clone()),
+                    None => return,
+                }
+                Notice::Ended(reason)
+            }
+        };
+        if self.state().devices.contains_key(&minor) {
+            listener(minor, notice);
+        }
+    }
+
+    /// Ends the process, if it has not ended, and tells that its devices are lost.
+    fn bury(self: Arc<Self>, listener: &Listener, died: impl FnOnce(&Arc<Self>), child: Option<Child>) {
+        if !(self.leaving() && self.ends_within(LEAVING)) {
+            self.kill();
+        }
+        if !self.ends_within(DEATH) {
+            tracing::error!(
+                worker = self.hello.tenant,
+                pid = self.pid,
+                "was killed and has not ended: its storage does not let go of it (dmesg)"
+            );
+        }
+        let devices: Vec<Minor> = {
+            let mut state = self.state();
+            state.lost = true;
+            // Whoever waits learns of it by the end of the channel.
+            state.waiting.clear();
+            state.devices.keys().copied().collect()
+        };
+        died(&self);
+        if let Some(path) = &self.socket
+            && let Err(error) = std::fs::remove_file(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("{}: {error}", path.display());
+        }
+        for minor in devices {
+            listener(minor, Notice::Lost);
+        }
+        if let Some(mut child) = child {
+            match child.wait() {
+                Ok(status) if status.success() => {}
+                Ok(status) => tracing::warn!(worker = self.hello.tenant, pid = self.pid, "ended: {status}"),
+                Err(error) => tracing::warn!(worker = self.hello.tenant, "not waited for: {error}"),
+            }
+        }
+    }
+}
+
+/// What a worker says may have been said by a guest, or by whoever took the worker over.
+fn one_line(text: &str) -> String {
+    const MOST: usize = 500;
+    let shown: String = text
+        .chars()
+        .take(MOST)
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
+    if text.chars().count() > MOST { format!("{shown}…") } else { shown }
+}

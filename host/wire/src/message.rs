@@ -1,0 +1,342 @@
+//! What is said. Every message is one JSON object in one packet; descriptors travel beside it.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol. A supervisor speaks with workers of its own version only, except for
+/// [`Request::Hello`], [`Request::Handles`] and [`Request::Stop`], which every version understands: with these a
+/// successor takes devices over from workers that it did not start.
+pub const VERSION: u32 = 1;
+
+/// Number of a UIO node; names a device in messages.
+pub type Minor = u32;
+
+/// Tells answers apart. Chosen by whoever asks, never used twice on one connection.
+pub type Call = u64;
+
+/// What a device loop is started with, apart from its descriptors. A successor learns it from the worker, so it is
+/// complete: with it and the descriptors the device can be started again in another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its UIO node.
+    pub minor: Minor,
+    /// The kernel's number for it.
+    pub id: u32,
+    /// Its name as in the UIO node: `tcm-user/<hba>/<device>/<subtype>/<config>`.
+    pub name: String,
+    /// How its ring is reached.
+    #[serde(default)]
+    pub ring: RingKind,
+    /// Bytes of the ring's mapping.
+    pub map_bytes: u64,
+    /// Size of the LUN in bytes.
+    pub size: u64,
+    /// Logical block size in bytes.
+    pub block_size: u32,
+    /// Longest transfer in blocks.
+    pub max_transfer: u32,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Who serves it.
+    pub handler: Handler,
+    /// Its stores, in the order of their descriptors.
+    pub stores: Vec<Store>,
+    /// Option values other than stores.
+    pub options: Vec<(String, String)>,
+    /// What its handler may use.
+    pub limits: Limits,
+}
+
+/// Through which descriptors a ring is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RingKind {
+    /// A UIO node (`/dev/uioN`): one descriptor for mapping and doorbell.
+    #[default]
+    Uio,
+    /// Shared memory and two eventfds, as an emulated ring has them. Three descriptors: memory, what tells of work,
+    /// what tells of completions.
+    Emulated,
+}
+
+impl RingKind {
+    /// Number of descriptors.
+    #[must_use]
+    pub const fn descriptors(self) -> usize {
+        match self {
+            Self::Uio => 1,
+            Self::Emulated => 3,
+        }
+    }
+}
+
+/// A handler by what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handler {
+    /// Text before the first `/` of the cfgstring.
+    pub subtype: String,
+    /// For people.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the component, in hexadecimal digits.
+    pub digest: String,
+}
+
+/// A store that was granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// Which option asked for it; empty for the whole text.
+    pub option: String,
+    /// What was asked for, for people. The worker opens nothing by it.
+    pub locator: String,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Another device may write to it as well.
+    pub shared: bool,
+    /// How it is made from its descriptor.
+    pub kind: StoreKind,
+}
+
+/// What a store stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum StoreKind {
+    /// A regular file or block device: one descriptor.
+    File,
+    /// Memory of the worker, gone with it: no descriptor.
+    Memory {
+        /// Bytes.
+        bytes: u64,
+    },
+}
+
+/// What one instance of a handler may use; see `lunbox_engine::Limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of linear memory.
+    pub memory_bytes: u64,
+    /// Elements of tables.
+    pub table_elements: u64,
+    /// CPU time of one call in microseconds.
+    pub cpu_per_call_us: u64,
+    /// Wall time of one call in milliseconds, for handlers that import WASI.
+    pub wall_per_call_ms: u64,
+    /// Bytes that one call carries across the border.
+    pub hostcall_bytes: u32,
+    /// Log lines per second.
+    pub log_lines_per_second: u32,
+}
+
+/// From supervisor to worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// First on every connection. Answer: [`Report::Hello`].
+    Hello {
+        /// The supervisor's [`VERSION`].
+        version: u32,
+    },
+    /// Start a device loop. Descriptors: the ring's ([`RingKind`]), the compiled handler (a container of
+    /// `lunbox_engine`), then one for each store of [`StoreKind::File`]. Answer: [`Report::Done`] or [`Report::Refused`].
+    Start {
+        /// For the answer.
+        call: Call,
+        /// What to start.
+        device: Box<Device>,
+    },
+    /// Answers [`Notice::IdentityWanted`]. No answer.
+    Serial {
+        /// The device.
+        minor: Minor,
+        /// Its serial number, perhaps empty.
+        serial: String,
+    },
+    /// Change a size. Answer: [`Report::Done`] or [`Report::Refused`].
+    Resize {
+        /// For the answer.
+        call: Call,
+        /// The device.
+        minor: Minor,
+        /// Bytes.
+        bytes: u64,
+        /// How long commands in progress may take.
+        patience_ms: u64,
+    },
+    /// End a device loop and close its descriptors. Answer: [`Report::Done`] or [`Report::Refused`].
+    Stop {
+        /// For the answer.
+        call: Call,
+        /// The device.
+        minor: Minor,
+        /// What becomes of commands that wait in the ring.
+        how: Ending,
+        /// How long commands in progress may take.
+        patience_ms: u64,
+    },
+    /// Answer: [`Report::Status`].
+    Status {
+        /// For the answer.
+        call: Call,
+    },
+    /// Copies of a device's descriptors, in the order of [`Request::Start`]. Answer: [`Report::Handles`] with
+    /// descriptors, or [`Report::Refused`].
+    Handles {
+        /// For the answer.
+        call: Call,
+        /// The device.
+        minor: Minor,
+    },
+    /// Log at another level: the word that tracing uses.
+    Level {
+        /// `error`, `warn`, `info`, `debug` or `trace`.
+        level: String,
+    },
+    /// End the process when no device is left.
+    Leave,
+}
+
+/// What becomes of a ring when its loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Everything in the ring is served first.
+    Drain,
+    /// Nothing more is taken: what was taken is finished, what waits is left to the next loop on this ring.
+    HandOver,
+    /// What was taken is cancelled.
+    Cancel,
+}
+
+/// From worker to supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// First on every connection, followed by [`Hello::devices`] times [`Report::Device`].
+    Hello(Hello),
+    /// A device that the worker has; only behind [`Report::Hello`], and complete before anything else is said.
+    Device(Box<Device>),
+    /// It was done.
+    Done {
+        /// Which request.
+        call: Call,
+    },
+    /// It was not done, and nothing is left of the attempt.
+    Refused {
+        /// Which request.
+        call: Call,
+        /// For callers that answer to the kernel.
+        kind: Refusal,
+        /// One line for the operator.
+        reason: String,
+    },
+    /// How the devices are. With many devices there are several of these for one request.
+    Status {
+        /// Which request.
+        call: Call,
+        /// One for each.
+        devices: Vec<(Minor, DeviceStatus)>,
+        /// Another one follows.
+        more: bool,
+    },
+    /// Descriptors beside it.
+    Handles {
+        /// Which request.
+        call: Call,
+    },
+    /// A device has something to say.
+    Notice {
+        /// The device.
+        minor: Minor,
+        /// What.
+        notice: Notice,
+    },
+}
+
+/// Who a worker is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The worker's [`VERSION`].
+    pub version: u32,
+    /// Version of the program, and what tells two builds of one version apart.
+    pub build: String,
+    /// Whose devices it runs.
+    pub tenant: String,
+    /// Process id in the worker's own eyes.
+    pub pid: i32,
+    /// How it is confined, a word for each part that is in force; empty in the supervisor's own process.
+    pub jail: Vec<String>,
+    /// How many [`Report::Device`] follow: one for each device that it has the descriptors of, running or ended.
+    pub devices: u32,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// The value makes no sense.
+    Invalid,
+    /// The handler can not or will not.
+    Unsupported,
+    /// There is no such device, or it has ended.
+    Gone,
+    /// Commands did not end in time; later it may work.
+    TimedOut,
+    /// Store operations have not ended and can not be cancelled: their buffers stay in use.
+    StoreBusy,
+    /// Anything else.
+    Failed,
+}
+
+/// What a device tells without being asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notice {
+    /// An INQUIRY waits for the serial number.
+    IdentityWanted,
+    /// The handler failed and is being rebuilt.
+    Trouble(String),
+    /// The handler serves again.
+    Recovered,
+    /// The device serves no more.
+    Ended(String),
+}
+
+/// Counters since the start of the device loop; see `lunbox_device::Status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// State of the handler.
+    pub health: Health,
+    /// Commands completed.
+    pub commands: u64,
+    /// Commands that ended with something other than GOOD.
+    pub failures: u64,
+    /// Commands answered BUSY because the handler was down.
+    pub busy: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// Times the handler failed.
+    pub faults: u64,
+    /// Instances of the handler.
+    pub instances: u64,
+    /// Resets of the ring under the loop.
+    pub resets: u64,
+    /// Commands that an initiator aborted.
+    pub aborts: u64,
+    /// CPU time of the device's thread in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+/// Whether a device serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// Commands are served.
+    Serving,
+    /// The handler is being rebuilt.
+    Recovering,
+    /// The loop has ended.
+    #[default]
+    Stopped,
+}

@@ -1,0 +1,152 @@
+//! A device as the control thread sees it: the descriptors that it came with, the loop that runs on copies of them,
+//! and what it has to say.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use lunbox_device::{DeviceHandle, Event};
+use lunbox_wire::{Device, DeviceStatus, Health, Minor, Notice, Report, Request};
+
+use crate::connection::{Connection, Sent};
+
+/// Notices that are kept for a supervisor that does not read; the oldest go first. The last one of each kind says
+/// how things stand.
+const NOTICES: usize = 16;
+
+/// Kept until it is stopped, even when its loop has ended: a successor of the loop needs the descriptors.
+pub(crate) struct Entry {
+    pub(crate) device: Device,
+    /// As they came. The loop has copies.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) generation: u64,
+    /// None until it has started.
+    pub(crate) handle: Option<Arc<DeviceHandle>>,
+    /// A job works on it.
+    pub(crate) busy: bool,
+    /// Requests that wait for the job.
+    pub(crate) waiting: VecDeque<Request>,
+    /// An INQUIRY waits for the serial number; whether the supervisor knows.
+    identity: Option<Told>,
+    trouble: Option<String>,
+    ended: Option<String>,
+    notices: VecDeque<Notice>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    No,
+    Yes,
+}
+
+impl Entry {
+    pub(crate) fn new(device: Device, descriptors: Vec<OwnedFd>, generation: u64) -> Self {
+        Self {
+            device,
+            descriptors,
+            generation,
+            handle: None,
+            busy: false,
+            waiting: VecDeque::new(),
+            identity: None,
+            trouble: None,
+            ended: None,
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// The loop runs.
+    pub(crate) fn serves(&self) -> bool {
+        self.handle.is_some() && self.ended.is_none()
+    }
+
+    /// Notes what the loop has said.
+    pub(crate) fn heard(&mut self, event: Event) {
+        let notice = match event {
+            Event::IdentityWanted => {
+                self.identity = Some(Told::No);
+                return;
+            }
+            Event::HandlerFailed(reason) => {
+                self.trouble = Some(reason.clone());
+                Notice::Trouble(reason)
+            }
+            Event::HandlerServes => {
+                self.trouble = None;
+                Notice::Recovered
+            }
+            Event::Ended(reason) => return self.has_ended(reason),
+        };
+        self.note(notice);
+    }
+
+    /// The loop serves no more, or never began.
+    pub(crate) fn has_ended(&mut self, reason: String) {
+        self.identity = None;
+        self.ended = Some(reason.clone());
+        self.note(Notice::Ended(reason));
+    }
+
+    fn note(&mut self, notice: Notice) {
+        if self.notices.len() >= NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(notice);
+    }
+
+    /// The serial number has come.
+    pub(crate) fn identified(&mut self) {
+        self.identity = None;
+    }
+
+    /// A supervisor that knows nothing has come: it is told how things stand, not how they came about.
+    pub(crate) fn repeat(&mut self) {
+        self.identity = self.identity.map(|_| Told::No);
+        self.notices.clear();
+        if let Some(reason) = self.ended.clone() {
+            self.note(Notice::Ended(reason));
+        } else if let Some(reason) = self.trouble.clone() {
+            self.note(Notice::Trouble(reason));
+        }
+    }
+
+    /// Tells the supervisor what it does not know yet.
+    pub(crate) fn tell(&mut self, minor: Minor, connection: &Connection) -> Sent {
+        while let Some(notice) = self.notices.front() {
+            match connection.try_send(&Report::Notice { minor, notice: notice.clone() }) {
+                Sent::Yes => self.notices.pop_front(),
+                other => return other,
+            };
+        }
+        // Not before it has started: the answer would find no loop to give it to.
+        if self.identity == Some(Told::No) && self.handle.is_some() {
+            match connection.try_send(&Report::Notice { minor, notice: Notice::IdentityWanted }) {
+                Sent::Yes => self.identity = Some(Told::Yes),
+                other => return other,
+            }
+        }
+        Sent::Yes
+    }
+
+    pub(crate) fn status(&self) -> DeviceStatus {
+        let Some(handle) = &self.handle else { return DeviceStatus::default() };
+        let status = handle.status();
+        DeviceStatus {
+            health: match status.health {
+                lunbox_device::Health::Serving => Health::Serving,
+                lunbox_device::Health::Recovering => Health::Recovering,
+                lunbox_device::Health::Stopped => Health::Stopped,
+            },
+            commands: status.commands,
+            failures: status.failures,
+            busy: status.busy,
+            bytes_read: status.bytes_read,
+            bytes_written: status.bytes_written,
+            faults: status.faults,
+            instances: status.instances,
+            resets: status.resets,
+            aborts: status.aborts,
+            cpu_ns: status.cpu_ns,
+        }
+    }
+}
