@@ -26,7 +26,7 @@ say "$rounds resets"
 
 say "blocked for a while without a reset"
 must 10 put 1 "$action/block_dev"
-# The outage itself, as in the restart test.
+# The outage itself, as in the crash test.
 sleep 2
 must 10 put 0 "$action/block_dev"
 wait_for_io "$DISK"

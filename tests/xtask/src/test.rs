@@ -28,7 +28,7 @@ nothing failed.
 Examples:
   cargo xtask test
   cargo xtask test --no-guest           without root and without a guest image
-  cargo xtask test --only restart       the guest test restart alone, with the current build")]
+  cargo xtask test --only crash         the guest test crash alone, with the current build")]
 pub struct Options {
     /// Longer rounds in the guest, and the demonstration in a fresh Debian root (half an hour more)
     #[arg(long)]
