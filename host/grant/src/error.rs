@@ -2,6 +2,8 @@
 
 use nix::errno::Errno;
 
+use crate::fence::lock_remedy;
+
 /// Why a file is not granted. Nothing stays open or was changed, except that an empty file may have been created.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
@@ -105,6 +107,14 @@ pub enum GrantError {
         /// The system's answer.
         errno: Errno,
     },
+    /// It was opened and can not be locked, so nobody knows whether another process of ours has it.
+    #[error("{path} can not be locked: {errno}; {}", lock_remedy(*.errno))]
+    Lock {
+        /// Where.
+        path: String,
+        /// The system's answer.
+        errno: Errno,
+    },
     /// Anything else.
     #[error(
         "{path} can not be opened: {errno}; check that its disk or file server answers and has room (dmesg), then try \
@@ -138,6 +148,15 @@ pub enum GrantError {
         "{path} is a symbolic link, which a tenant with roots must not use as its disk; name the file that it points to"
     )]
     FinalLink {
+        /// Where.
+        path: String,
+    },
+    /// A file in a root that has other names, perhaps in the place of another tenant.
+    #[error(
+        "{path} has other names (hard links) and may be another tenant's file, so a tenant with roots must not use it as \
+         its disk; remove the other names (find -samefile shows them), or use a copy"
+    )]
+    HardLinked {
         /// Where.
         path: String,
     },

@@ -20,6 +20,9 @@ use crate::lock::{self, Byte, Mode, Taken};
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause between two tries. The kernel can wait for a lock, but such a wait could not be given up.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// How long `ENOLCK` is tried again where there is no other limit. Memory comes back within that time, and a lock manager
+/// that starts again answers; one that is not there at all never does.
+const NO_LOCKS: Duration = Duration::from_secs(10);
 
 /// How long to wait for the end of operations.
 #[derive(Clone, Copy, Default)]
@@ -114,7 +117,7 @@ pub enum FenceError {
         waited: Duration,
     },
     /// It was given up.
-    #[error("waiting for {locator} was given up: it was still held by {blocker}")]
+    #[error("waiting for {locator} was given up: it may still be held by {blocker}")]
     Cancelled {
         /// The store.
         locator: String,
@@ -124,10 +127,8 @@ pub enum FenceError {
     /// What the store stands on can not be opened any more.
     #[error(transparent)]
     Open(#[from] GrantError),
-    /// Locking failed.
-    #[error(
-        "{locator} can not be locked: {errno}; check that its file server answers (dmesg), then try again"
-    )]
+    /// Locking failed. `ENOLCK` was tried again as long as there was patience, but no longer than 10 s.
+    #[error("{locator} can not be locked: {errno}; {}", lock_remedy(*.errno))]
     Lock {
         /// The store.
         locator: String,
@@ -144,6 +145,17 @@ fn remedy(blocker: Blocker, locator: &str) -> String {
                 .to_owned()
         }
         Blocker::Other => format!("stop the other one (lsof or fuser {locator} finds it)"),
+    }
+}
+
+/// What to do about locks that can not be taken.
+pub(crate) fn lock_remedy(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOLCK => {
+            "check that there is memory left and that the file server's lock manager runs (rpc.statd and lockd for NFS 3), \
+             or, if no other machine uses the file, mount with `nolock` or `local_lock=all`; then try again"
+        }
+        _ => "check that its file server answers (dmesg), then try again",
     }
 }
 
@@ -174,25 +186,42 @@ pub(crate) fn take(
     patience: &Patience<'_>,
     locator: &Locator,
 ) -> Result<Fenced, FenceError> {
+    take_by(|byte, mode| lock::take(fd, byte, mode), locks, patience, locator)
+}
+
+/// [`take`] by whatever locks a byte.
+fn take_by(
+    lock: impl Fn(Byte, Mode) -> Result<Taken, Errno>,
+    locks: Locks,
+    patience: &Patience<'_>,
+    locator: &Locator,
+) -> Result<Fenced, FenceError> {
     let start = Instant::now();
     for (blocker, byte, mode) in locks.steps() {
         let mut pause = FIRST_PAUSE;
         let mut told = false;
         loop {
-            let taken = lock::take(fd, byte, mode);
-            match taken.map_err(|errno| FenceError::Lock { locator: locator.to_string(), errno })? {
-                Taken::Yes => break,
-                Taken::Unsupported => return Ok(Fenced::No),
-                Taken::Held => {}
+            let taken = lock(byte, mode);
+            match taken {
+                Ok(Taken::Yes) => break,
+                Ok(Taken::Unsupported) => return Ok(Fenced::No),
+                // Nobody knows whether somebody has it, so nobody gets past.
+                Ok(Taken::Held) | Err(Errno::ENOLCK) => {}
+                Err(errno) => return Err(FenceError::Lock { locator: locator.to_string(), errno }),
             }
             let waited = start.elapsed();
             if patience.cancel.is_some_and(|cancel| cancel.load(Ordering::Acquire)) {
                 return Err(FenceError::Cancelled { locator: locator.to_string(), blocker });
             }
+            if let Err(errno) = taken
+                && waited >= patience.limit.map_or(NO_LOCKS, |limit| limit.min(NO_LOCKS))
+            {
+                return Err(FenceError::Lock { locator: locator.to_string(), errno });
+            }
             if patience.limit.is_some_and(|limit| waited >= limit) {
                 return Err(FenceError::Held { locator: locator.to_string(), blocker, waited });
             }
-            if let (Some(waiting), false) = (patience.waiting, told) {
+            if let (Some(waiting), Ok(_), false) = (patience.waiting, taken, told) {
                 waiting(&Wait { locator, blocker });
                 told = true;
             }

@@ -128,7 +128,11 @@ impl Way<'_> {
             // Whoever may write in the root could point a link at its end to another tenant's disk.
             Self::Beneath { directory, rest, .. } => roots::beneath(directory, rest, OFlag::O_NOFOLLOW)?,
         };
-        let identity = identify(path, &fstat(place.as_fd())?).map_err(Failure::Refused)?;
+        let stat = fstat(place.as_fd())?;
+        let identity = identify(path, &stat).map_err(Failure::Refused)?;
+        if matches!(self, Self::Beneath { .. }) {
+            roots::not_linked(path, identity, &stat).map_err(Failure::Refused)?;
+        }
         Ok((place, identity))
     }
 

@@ -62,7 +62,8 @@ pub(crate) enum Taken {
 /// Tries to lock a byte. Does not block, except on a network file system that asks its server.
 ///
 /// # Errors
-/// The errno of fcntl.
+/// The errno of fcntl. `ENOLCK` is one of them and never [`Taken::Unsupported`]: it also means that there was no memory
+/// for the lock, or that the file server's lock manager does not answer, and then others may have the byte.
 pub(crate) fn take(fd: impl AsFd, byte: Byte, mode: Mode) -> Result<Taken, Errno> {
     if mode == Mode::First {
         // Asking what would be in a writer's way needs no right to write.
@@ -94,9 +95,7 @@ fn retried(mut call: impl FnMut() -> Result<i32, Errno>) -> Result<Taken, Errno>
         match call() {
             Ok(_) => return Ok(Taken::Yes),
             Err(Errno::EAGAIN | Errno::EACCES) => return Ok(Taken::Held),
-            Err(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => {
-                return Ok(Taken::Unsupported);
-            }
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => return Ok(Taken::Unsupported),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -136,6 +135,20 @@ mod tests {
         assert_eq!(take(&second, FILE, Mode::First), Ok(Taken::Yes));
         // What asking is there for.
         assert_eq!(take(open(), FILE, Mode::Alone), Err(Errno::EBADF));
+    }
+
+    #[test]
+    fn only_answers_that_say_so_mean_that_there_are_no_locks() {
+        for errno in [Errno::EOPNOTSUPP, Errno::ENOSYS, Errno::EINVAL] {
+            assert_eq!(retried(|| Err(errno)), Ok(Taken::Unsupported), "{errno}");
+        }
+        for errno in [Errno::EAGAIN, Errno::EACCES] {
+            assert_eq!(retried(|| Err(errno)), Ok(Taken::Held), "{errno}");
+        }
+        // No memory, no answer, no right: somebody may have it.
+        for errno in [Errno::ENOLCK, Errno::ENOMEM, Errno::EIO, Errno::EBADF] {
+            assert_eq!(retried(|| Err(errno)), Err(errno), "{errno}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::open::Access;
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// The device's full name, for messages. With `option` it names the fence, so it must be the same after a restart
-    /// and nobody else's on this machine.
+    /// and nobody else's on any machine that uses the same store.
     pub device: &'a str,
     /// Which option of the device asks for it.
     pub option: &'a str,

@@ -87,7 +87,7 @@ pub fn open_store(
     let fenced = fence::take(&fd, locks, &Patience::limited(PATIENCE), &locator);
     fenced.map_err(|error| match error {
         FenceError::Open(error) => error,
-        FenceError::Lock { errno, .. } => GrantError::System { path: path.to_owned(), errno },
+        FenceError::Lock { errno, .. } => GrantError::Lock { path: path.to_owned(), errno },
         FenceError::Held { .. } | FenceError::Cancelled { .. } => {
             GrantError::Locked { path: path.to_owned() }
         }

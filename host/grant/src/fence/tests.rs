@@ -101,3 +101,34 @@ fn a_description_that_can_not_be_locked_is_an_error() {
     let error = take(&reads, locks(false, false), &Patience::default(), &locator()).unwrap_err();
     assert!(matches!(error, FenceError::Lock { errno: Errno::EBADF, .. }), "{error}");
 }
+
+#[test]
+fn no_memory_for_a_lock_is_tried_again_and_never_opens_the_fence() {
+    let answers = RefCell::new(vec![Ok(Taken::Yes), Ok(Taken::Yes), Err(Errno::ENOLCK), Err(Errno::ENOLCK)]);
+    let lock = |_, _| answers.borrow_mut().pop().unwrap();
+    let patience = Patience::limited(Duration::from_secs(30));
+    assert_eq!(take_by(lock, locks(false, false), &patience, &locator()).unwrap(), Fenced::Yes);
+    assert!(answers.into_inner().is_empty(), "both locks were had");
+    // Not for ever, and with words for both causes.
+    let tries = RefCell::new(0);
+    let never = |_, _| {
+        *tries.borrow_mut() += 1;
+        Err(Errno::ENOLCK)
+    };
+    let patience = Patience::limited(Duration::from_millis(20));
+    let error = take_by(never, locks(false, false), &patience, &locator()).unwrap_err();
+    assert!(matches!(error, FenceError::Lock { errno: Errno::ENOLCK, .. }), "{error}");
+    assert!(error.to_string().contains("memory") && error.to_string().contains("nolock"), "{error}");
+    assert!(*tries.borrow() > 1);
+    let cancel = AtomicBool::new(true);
+    let error =
+        take_by(never, locks(false, false), &Patience::cancelled_by(&cancel), &locator()).unwrap_err();
+    assert!(matches!(error, FenceError::Cancelled { .. }), "{error}");
+}
+
+#[test]
+fn a_file_system_that_says_it_has_no_locks_is_told_apart() {
+    let lock = |_, _| Ok(Taken::Unsupported);
+    let taken = take_by(lock, locks(false, false), &Patience::default(), &locator());
+    assert_eq!(taken.unwrap(), Fenced::No);
+}

@@ -2,14 +2,18 @@
 //!
 //! openat2(2) follows the path from the root's descriptor with `RESOLVE_BENEATH` and `RESOLVE_NO_MAGICLINKS`. So
 //! symbolic links on the way may lead to places in the root only, and absolute ones nowhere; one at the end is refused.
+//! Hard links are refused, too: where the kernel lets anybody make them (`fs.protected_hardlinks` is 0), a tenant could
+//! give another tenant's disk a name in its own root.
 
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::FileStat;
 
 use super::{Way, from_top};
+use crate::claims::Identity;
 use crate::error::GrantError;
 
 /// How often a path is followed again that the kernel could not judge, because something was renamed meanwhile.
@@ -61,4 +65,16 @@ pub(super) fn beneath(directory: &OwnedFd, path: &Path, extra: OFlag) -> Result<
         }
     }
     openat2(directory, path, how)
+}
+
+/// A regular file has one name, the one it was found by. As long as another tenant's name for it is there, there are
+/// two, whenever this one was made.
+///
+/// Not asked again when the file is opened anew: by then it is known whose it is, and whoever can link it could keep
+/// its owner from serving it.
+pub(super) fn not_linked(path: &str, identity: Identity, stat: &FileStat) -> Result<(), GrantError> {
+    match identity {
+        Identity::File { .. } if stat.st_nlink > 1 => Err(GrantError::HardLinked { path: path.to_owned() }),
+        Identity::File { .. } | Identity::Disk { .. } => Ok(()),
+    }
 }

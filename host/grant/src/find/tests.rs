@@ -119,6 +119,26 @@ fn links_do_not_lead_out_of_a_root() {
 }
 
 #[test]
+fn a_file_with_a_second_name_is_no_disk_in_a_root() {
+    let place = Place::new();
+    fs::hard_link(place.path("other/disk"), place.path("root/stolen")).unwrap();
+    for access in [Access::Create, Access::Existing, Access::ReadOnly] {
+        let error = find(&place.path("root/stolen"), access, &place.roots).unwrap_err();
+        assert!(matches!(error, GrantError::HardLinked { .. }), "{error}");
+        assert!(error.to_string().contains("find -samefile"), "{error}");
+    }
+    // Wherever its other name is, as that may be somebody else's tomorrow.
+    fs::hard_link(place.path("root/disk"), place.path("root/sub/second")).unwrap();
+    assert!(matches!(place.find("root/disk"), Err(GrantError::HardLinked { .. })));
+    fs::remove_file(place.path("root/sub/second")).unwrap();
+    place.find("root/disk").unwrap();
+    // Who may name any path needs no other name for it.
+    find(&place.path("root/stolen"), Access::Existing, &[]).unwrap();
+    // The policy itself names the file.
+    find(&place.path("root/stolen"), Access::Existing, &[PathBuf::from(place.path("root/stolen"))]).unwrap();
+}
+
+#[test]
 fn what_can_not_be_a_disk_is_refused_in_a_root_as_well() {
     let place = Place::new();
     nix::unistd::mkfifo(place.path("root/fifo").as_str(), Mode::S_IRWXU).unwrap();
