@@ -2,12 +2,12 @@
 
 mod given;
 mod rules;
+mod verdict;
 
 pub use given::{GivenDevice, GivenDeviceError};
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use lunbox_policy::{EXAMPLE, PATH, Policy, PolicyError, Problem};
 use serde::Serialize;
 
@@ -76,17 +76,9 @@ fn check(options: &CheckPolicy, output: &Output) -> anyhow::Result<Exit> {
         Err(PolicyError::Invalid(problems)) => return tell(&options.file, &problems, output),
         Err(error) => return Err(error.into()),
     };
-    if policy.source().is_none() && options.file != Path::new(PATH) {
-        bail!(
-            "there is no file {}; name another, or write one (lunbox policy example shows how)",
-            options.file.display()
-        );
-    }
     let report = report(&policy, options);
-    for tenant in policy.tenants() {
-        for warning in rules::missing(tenant) {
-            output.warning(&warning);
-        }
+    for warning in policy.warnings().into_iter().chain(policy.tenants().flat_map(rules::missing)) {
+        output.warning(&printable(&warning));
     }
     let refused = report.devices.iter().any(|device| device.refused.is_some());
     if output.is_json() {
@@ -124,19 +116,12 @@ fn tell(path: &Path, problems: &[Problem], output: &Output) -> anyhow::Result<Ex
 fn report(policy: &Policy, options: &CheckPolicy) -> Report {
     let judged = |given: &GivenDevice| {
         let tenant = policy.tenant_of(given.hba, &given.name, &given.config);
-        let refused = (!tenant.handlers.allows(given.subtype())).then(|| {
-            format!(
-                "tenant {} may not use handler {:?}; add it to its handlers",
-                tenant.name,
-                given.subtype()
-            )
-        });
         Judged {
             hba: given.hba,
             device: given.name.clone(),
             config: given.config.clone(),
             tenant: tenant.name.clone(),
-            refused,
+            refused: verdict::refusal(tenant, given),
         }
     };
     Report {

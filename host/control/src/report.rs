@@ -30,7 +30,7 @@ pub struct StatusReport {
     pub started: u64,
     /// How long it has been running, in milliseconds.
     pub uptime_ms: u64,
-    /// What it is doing, a word: `starting`, `adopting`, `serving`, `stopping`.
+    /// What it is doing, a word: `starting`, `serving`, `stopping`.
     pub phase: String,
     /// Device loops run in the supervisor's own process.
     pub single_process: bool,

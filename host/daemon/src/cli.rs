@@ -38,7 +38,8 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/lunbox/handlers")]
     pub handler_path: PathBuf,
 
-    /// Whose devices these are and what they may; without the file everything belongs to one tenant that may everything
+    /// Whose devices these are and what they may; without the default file everything belongs to one tenant that may
+    /// everything; another file must exist
     #[arg(long, value_name = "FILE", default_value = lunbox_policy::PATH)]
     pub policy: PathBuf,
 
@@ -106,6 +107,9 @@ pub struct CompilerCli {
     /// Log level
     #[arg(long)]
     pub level: LevelFilter,
+    /// End if it can not be confined in every way
+    #[arg(long)]
+    pub required: bool,
 }
 
 fn user(text: &str) -> Result<(u32, u32), String> {
@@ -201,7 +205,10 @@ mod tests {
         let Role::Worker(worker) = worker else { panic!("{worker:?}") };
         assert_eq!((worker.tenant.as_str(), worker.build.as_str()), ("a.uio3", "1"));
         assert_eq!((worker.user, worker.required, worker.level), (Some((7, 8)), true, LevelFilter::INFO));
-        assert!(matches!(role("lunboxd compile --level warn").unwrap(), Role::Compiler(_)));
+        let compiler = role("lunboxd compile --level warn").unwrap();
+        assert!(matches!(compiler, Role::Compiler(CompilerCli { required: false, .. })));
+        let compiler = role("lunboxd compile --level warn --required").unwrap();
+        assert!(matches!(compiler, Role::Compiler(CompilerCli { required: true, .. })));
         assert!(matches!(role("lunboxd -d").unwrap(), Role::Supervisor(_)));
         assert!(role("lunboxd worker").is_err());
         assert!(role("lunboxd worker --tenant a --build 1 --level info --user root").is_err());

@@ -5,7 +5,7 @@ use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, SendError, channel};
 use std::time::Duration;
 
 use lunbox_engine::{AnswerError, Artifact, Expected};
@@ -23,6 +23,8 @@ pub struct Compiler {
     pub level: String,
     /// After so long it is killed.
     pub limit: Duration,
+    /// It does not compile if the kernel can not confine it in every way.
+    required: bool,
 }
 
 /// Why nothing was compiled.
@@ -42,6 +44,18 @@ pub enum CompileError {
 }
 
 impl Compiler {
+    /// A compiler that does without the parts of its jail that this kernel lacks. As root it never runs.
+    #[must_use]
+    pub fn new(executable: PathBuf, level: String, limit: Duration) -> Self {
+        Self { executable, level, limit, required: false }
+    }
+
+    /// Whether it must be confined in every way: as the strictest tenant has it, because all use what it makes.
+    #[must_use]
+    pub fn required(self, required: bool) -> Self {
+        Self { required, ..self }
+    }
+
     /// Compiles a component. Blocks for the time limit at the most.
     ///
     /// # Errors
@@ -50,18 +64,29 @@ impl Compiler {
         let mut command = Command::new(&self.executable);
         lunbox_jail::scrub(&mut command);
         command.arg0("lunboxd-compile").args(["compile", "--level", &self.level]).process_group(0);
+        if self.required {
+            command.arg("--required");
+        }
         command.stdin(input(component)?).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn()?;
-        let Some(answer) = child.stdout.take() else {
-            return Err(io::Error::other("it has no standard output").into());
-        };
         let (done, finished) = channel::<()>();
+        let (hand_over, handed_over) = channel::<Child>();
         let limit = self.limit;
+        // Before the child: one that nobody watches would never end.
         let watch = std::thread::Builder::new().name("compile-limit".to_owned()).spawn(move || {
+            let Ok(mut child) = handed_over.recv() else { return false };
             let over = finished.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
             end(&mut child);
             over
         })?;
+        let mut child = command.spawn()?;
+        let answer = child.stdout.take();
+        if let Err(SendError(mut child)) = hand_over.send(child) {
+            end(&mut child);
+            return Err(io::Error::other("its watch has ended").into());
+        }
+        let Some(answer) = answer else {
+            return Err(io::Error::other("it has no standard output").into());
+        };
         let artifact = Artifact::read_from(answer, expected);
         // It may be about to write more than was read; nothing of that is wanted.
         drop(done);
@@ -87,5 +112,59 @@ fn end(child: &mut Child) {
     match child.wait() {
         Ok(status) => tracing::debug!("compiler: {status}"),
         Err(error) => tracing::warn!("the compiler was not waited for: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::time::Instant;
+
+    use lunbox_engine::Digest;
+
+    use super::*;
+
+    /// What becomes of a compiler that is another program.
+    fn compile_with(program: &Path, limit: Duration) -> CompileError {
+        let compiler = Compiler::new(program.to_owned(), "info".to_owned(), limit).required(true);
+        let expected = Expected { component: Digest::of(b"component"), engine: Digest::of(b"engine") };
+        loop {
+            match compiler.compile(b"component", &expected) {
+                // Another test's child was forked while the script was written, and has it open until it executes.
+                Err(CompileError::Start(error)) if error.kind() == io::ErrorKind::ExecutableFileBusy => {}
+                result => return result.unwrap_err(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_that_does_not_answer_is_killed_and_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let (program, told) = (place.path().join("compiler"), place.path().join("told"));
+        let script = format!("#!/bin/sh\necho $$ $* > {}\nexec sleep 600\n", told.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = compile_with(&program, Duration::from_secs(3));
+        assert!(matches!(error, CompileError::TooLong(_)), "{error}");
+        let told = std::fs::read_to_string(told).unwrap();
+        let (pid, arguments) = told.trim().split_once(' ').unwrap();
+        assert_eq!(arguments, "compile --level info --required");
+        assert!(!Path::new("/proc").join(pid).exists(), "process {pid} is left");
+    }
+
+    #[test]
+    fn a_child_that_answers_something_else_is_not_waited_for_until_it_ends() {
+        let begin = Instant::now();
+        // It writes its arguments without end.
+        let error = compile_with(Path::new("/usr/bin/yes"), TIME_LIMIT);
+        assert!(matches!(error, CompileError::Answer(_)), "{error}");
+        assert!(begin.elapsed() < TIME_LIMIT);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_said_to_be_so() {
+        let error = compile_with(Path::new("/no/such/program"), TIME_LIMIT);
+        assert!(matches!(error, CompileError::Start(_)), "{error}");
     }
 }

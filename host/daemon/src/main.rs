@@ -15,9 +15,16 @@ const WORKER_FILES: u64 = 1 << 14;
 /// Who compiles: nobody, where there is a choice.
 const NOBODY: (u32, u32) = (65534, 65534);
 
-/// What a compiler may use. Its time is also limited by the supervisor.
-const COMPILER: ProcessLimits =
-    ProcessLimits { open_files: 64, address_space: Some(32 << 30), cpu_seconds: Some(240), file_size: None };
+/// Bytes of a file that a compiler makes. Its files are memory: what a handler's memories begin with, and that comes from
+/// its component (at most 64 MiB).
+const COMPILER_FILE: u64 = 512 << 20;
+
+/// How much sooner than the supervisor a worker is ended for lack of memory: it is started again, and its devices
+/// with it.
+const WORKER_GOES_SOONER: u16 = 100;
+
+/// The same for a compiler, which nobody misses.
+const COMPILER_GOES_SOONER: u16 = 1000;
 
 fn main() -> ExitCode {
     // Whatever the starter left open must not reach a jail by way of us.
@@ -51,6 +58,7 @@ fn log_to_stderr(level: LevelFilter) {
 }
 
 fn work(cli: WorkerCli) -> ExitCode {
+    lunbox_jail::offer_to_oom_killer(WORKER_GOES_SOONER);
     lunbox_worker::process::main(&lunbox_worker::process::Arguments {
         tenant: cli.tenant,
         build: cli.build,
@@ -66,10 +74,24 @@ fn open_files() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(WORKER_FILES, |(_, most)| most.min(WORKER_FILES))
 }
 
+/// What a compiler may use. Its time is also limited by the supervisor.
+fn compiler_limits() -> ProcessLimits {
+    // The log may be a file, too, and a large one.
+    let log = std::fs::metadata("/proc/self/fd/2").map_or(0, |log| log.len());
+    ProcessLimits {
+        open_files: 64,
+        address_space: Some(32 << 30),
+        cpu_seconds: Some(240),
+        file_size: Some(COMPILER_FILE.saturating_add(log)),
+    }
+}
+
 fn compile(cli: &CompilerCli) -> ExitCode {
     log_to_stderr(cli.level);
+    lunbox_jail::offer_to_oom_killer(COMPILER_GOES_SOONER);
     let user = nix::unistd::geteuid().is_root().then_some(NOBODY);
-    let confinement = Confinement { profile: Profile::Compiler, user, limits: COMPILER, required: false };
+    let confinement =
+        Confinement { profile: Profile::Compiler, user, limits: compiler_limits(), required: cli.required };
     match lunbox_jail::enter(&confinement) {
         Ok(parts) => {
             let parts: Vec<_> = parts.iter().map(ToString::to_string).collect();

@@ -221,13 +221,26 @@ impl Shelf {
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let ours = name.ends_with(SUFFIX) || (name.starts_with('.') && name.contains(SUFFIX));
-            if ours && let Ok(metadata) = entry.metadata() {
+            if is_ours(&name)
+                && let Ok(metadata) = entry.metadata()
+            {
                 entries.push((name, metadata.modified()?));
             }
         }
         Ok(entries)
     }
+}
+
+/// Whether a file can only be an entry, or one that was never finished ([`Shelf::put`]). An operator may keep handlers in
+/// the same directory, which end in the same way.
+fn is_ours(name: &str) -> bool {
+    let is_entry = |name: &str| name.strip_suffix(SUFFIX).is_some_and(|key| key.parse::<Digest>().is_ok());
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(temporary) = name.strip_prefix('.') else { return is_entry(name) };
+    let mut parts = temporary.rsplitn(3, '.');
+    parts.next().is_some_and(is_number)
+        && parts.next().is_some_and(is_number)
+        && parts.next().is_some_and(is_entry)
 }
 
 /// Times in the future count as now.

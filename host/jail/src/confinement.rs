@@ -30,7 +30,7 @@ pub struct Confinement {
     /// Decides which system calls are left.
     pub profile: Profile,
     /// User and group to become, by number. None keeps them; root without capabilities is still the owner of
-    /// root's files, though it can reach none by name.
+    /// root's files, though it can reach none by name. A compiler that can not become them does not go on.
     pub user: Option<(u32, u32)>,
     /// Resource limits.
     pub limits: ProcessLimits,
@@ -81,6 +81,10 @@ pub fn enter_weakened(confinement: &Confinement, weakened: &Weakened<'_>) -> Res
         match take(part, confinement, weakened)? {
             Ok(()) => in_force.push(part),
             Err(reason) if confinement.required => return Err(JailError::Missing { part, reason }),
+            // It reads what strangers made.
+            Err(reason) if part == Part::User && confinement.profile == Profile::Compiler => {
+                return Err(JailError::Failed { part, reason });
+            }
             Err(reason) => {
                 let (name, remedy) = (confinement.profile.name(), part.remedy());
                 match confinement.profile {

@@ -33,7 +33,7 @@ pub use confinement::{Confinement, Profile, enter};
 pub use confinement::{Weakened, enter_weakened};
 pub use descriptors::close_inherited;
 pub use error::JailError;
-pub use limits::ProcessLimits;
+pub use limits::{ProcessLimits, offer_to_oom_killer};
 pub use part::Part;
 
 /// Prepares a child that will confine itself: no environment, and `/` as its working directory, so that it

@@ -9,6 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::error::Problem;
 
+/// A key that is planned and does nothing yet. Whoever writes it must not believe that something is granted.
+const DIRECTORIES: &str = "directories";
+
 /// A value with its place.
 pub(crate) type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -132,7 +135,12 @@ impl<'a> Problems<'a> {
             } else {
                 format!("{above}.{}", name.get_ref())
             };
-            self.add(name.span(), key, format!("is no key of this table; there is: {}", known.join(", ")));
+            let message = if name.get_ref() == DIRECTORIES {
+                "is not possible in this version: handlers see no directories; leave it out".to_owned()
+            } else {
+                format!("is no key of this table; there is: {}", known.join(", "))
+            };
+            self.add(name.span(), key, message);
         }
     }
 }

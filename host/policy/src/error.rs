@@ -15,6 +15,31 @@ pub enum PolicyError {
         /// Why.
         source: io::Error,
     },
+    /// It was named, and is not there.
+    #[error(
+        "there is no file {path}; name another, write one (lunbox policy example shows how), or name none to do without \
+         a policy"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It leads nowhere. Perhaps a file system is not mounted.
+    #[error("{path} is a link to a file that is not there; repair it, or remove it to do without a policy")]
+    DeadLink {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Somebody else could grant themselves what they like.
+    #[error("{path} belongs to user {owner}, who could change it; use chown {own} {path}")]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who reads it.
+        own: u32,
+    },
     /// Others than its owner could grant themselves what they like.
     #[error("{path} can be written to by others (mode {mode:04o}); use chmod go-w {path}")]
     Writable {
@@ -34,7 +59,11 @@ impl PolicyError {
     pub fn problems(&self) -> &[Problem] {
         match self {
             Self::Invalid(problems) => problems,
-            Self::Read { .. } | Self::Writable { .. } => &[],
+            Self::Read { .. }
+            | Self::Missing { .. }
+            | Self::DeadLink { .. }
+            | Self::Owner { .. }
+            | Self::Writable { .. } => &[],
         }
     }
 }

@@ -18,7 +18,7 @@ mod tenant;
 
 pub use error::{PolicyError, Problem};
 pub use policy::{PATH, Policy};
-pub use tenant::{Allowed, DEFAULT, Directory, Jail, Limits, Tenant, User};
+pub use tenant::{Allowed, DEFAULT, Jail, Limits, Tenant, User};
 
 /// A file that explains every key, for `/etc/lunbox/policy.toml` to begin with. It is a right one.
 pub const EXAMPLE: &str = include_str!("../example.toml");

@@ -11,11 +11,11 @@ use toml::de::{DeTable, DeValue};
 use crate::document::{Problems, Value};
 use crate::matching::literal_prefix;
 use crate::quantity;
-use crate::tenant::{Allowed, Directory, Jail, Limits, Tenant, User};
+use crate::tenant::{Allowed, Jail, Limits, Tenant, User};
 
 /// Keys of a tenant that `[default]` has, too.
-pub(crate) const RULES: [&str; 8] =
-    ["user", "handlers", "roots", "shared", "limits", "jail", "directories", "own_worker_per_device"];
+pub(crate) const RULES: [&str; 7] =
+    ["user", "handlers", "roots", "shared", "limits", "jail", "own_worker_per_device"];
 
 /// Reads what a tenant may.
 pub(crate) fn read(problems: &mut Problems<'_>, above: &str, table: &DeTable<'_>, tenant: &mut Tenant) {
@@ -54,14 +54,6 @@ pub(crate) fn read(problems: &mut Problems<'_>, above: &str, table: &DeTable<'_>
                 format!("{word:?} is neither \"best-effort\" nor \"required\""),
             ),
         }
-    }
-    if let Some(value) = table.get("directories") {
-        let list = problems.list(value, key("directories"), "directories = [{ path = \"/srv/acme/keys\" }]");
-        let found: Vec<Directory> =
-            list.iter().filter_map(|value| directory(problems, value, &key("directories"))).collect();
-        let paths = found.iter().map(|directory| directory.path.clone()).collect();
-        distinct(problems, value, &key("directories"), paths);
-        tenant.directories = found;
     }
     if let Some(value) = table.get("own_worker_per_device") {
         tenant.own_worker_per_device = problems.flag(value, key("own_worker_per_device")).unwrap_or_default();
@@ -168,24 +160,6 @@ fn shared(problems: &mut Problems<'_>, value: &Value<'_>, key: &str, roots: &[Pa
         return None;
     }
     Some(pattern)
-}
-
-fn directory(problems: &mut Problems<'_>, value: &Value<'_>, key: &str) -> Option<Directory> {
-    let table = problems.table(value, key, &["path", "read_only"])?;
-    // What is not said grants less.
-    let read_only = match table.get("read_only") {
-        Some(value) => problems.flag(value, format_args!("{key}.read_only")).unwrap_or(true),
-        None => true,
-    };
-    match table.get("path") {
-        Some(value) => {
-            Some(Directory { path: absolute(problems, value, &format!("{key}.path"))?, read_only })
-        }
-        None => {
-            problems.add(value.span(), format_args!("{key}.path"), "is missing; name the directory");
-            None
-        }
-    }
 }
 
 fn limits(problems: &mut Problems<'_>, value: &Value<'_>, above: &str) -> Limits {

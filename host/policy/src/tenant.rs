@@ -29,8 +29,6 @@ pub struct Tenant {
     pub limits: Limits,
     /// What becomes of a worker that can not be confined.
     pub jail: Jail,
-    /// Directories that handlers importing WASI see; others see none.
-    pub directories: Vec<Directory>,
     /// Each device has a worker of its own.
     pub own_worker_per_device: bool,
     pub(crate) matches: Vec<Match>,
@@ -47,7 +45,6 @@ impl Tenant {
             shared: Vec::new(),
             limits: Limits::default(),
             jail: Jail::BestEffort,
-            directories: Vec::new(),
             own_worker_per_device: false,
             matches: Vec::new(),
         }
@@ -117,15 +114,6 @@ pub enum Jail {
     BestEffort,
     /// It does not serve.
     Required,
-}
-
-/// A directory that a handler may see through WASI.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Directory {
-    /// Absolute, without `.` and `..`.
-    pub path: PathBuf,
-    /// It may not write there.
-    pub read_only: bool,
 }
 
 /// What one instance of a handler may use. What is absent is as the engine has it by default.

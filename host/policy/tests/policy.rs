@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lunbox_policy::{Allowed, Directory, EXAMPLE, Jail, Limits, Policy, PolicyError, Problem, User};
+use lunbox_policy::{Allowed, EXAMPLE, Jail, Limits, Policy, PolicyError, Problem, User};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Policy, PolicyError> {
@@ -35,13 +35,6 @@ fn the_example_says_what_it_explains() {
     assert!(!acme.is_shared("/srv/acme/disk"));
     assert_eq!(acme.jail, Jail::Required);
     assert_eq!(
-        acme.directories,
-        [
-            Directory { path: "/srv/acme/keys".into(), read_only: true },
-            Directory { path: "/srv/acme/state".into(), read_only: false }
-        ]
-    );
-    assert_eq!(
         acme.limits,
         Limits {
             memory_bytes: Some(64 << 20),
@@ -58,18 +51,58 @@ fn the_example_says_what_it_explains() {
     assert!(backup.name == "backup" && backup.own_worker_per_device && backup.handlers == Allowed::All);
     let default = policy.tenant_of(0, "backup-x", "file//srv/backup/7");
     assert_eq!(default.name, "default");
-    assert!(default.handlers.allows("file") && !default.handlers.allows("zbc"));
+    assert_eq!(default.handlers, Allowed::Only(Vec::new()));
+    assert!(!default.handlers.allows("file"));
+    assert_eq!(policy.warnings(), [""; 0]);
 }
 
 #[test]
 fn without_a_file_everything_is_as_without_tenants() {
-    let policy = Policy::load(Path::new("/no/such/policy.toml")).unwrap();
-    assert_eq!(policy, Policy::default());
+    let policy = Policy::default();
     assert_eq!(policy.source(), None);
+    assert!(policy.warnings().iter().any(|warning| warning.contains("there is no /etc/lunbox/policy.toml")));
     let tenant = policy.tenant_of(0, "disk", "file//x");
     assert_eq!((tenant.name.as_str(), &tenant.user, tenant.jail), ("default", &None, Jail::BestEffort));
-    assert!(tenant.roots.is_empty() && tenant.shared.is_empty() && tenant.directories.is_empty());
+    assert!(tenant.roots.is_empty() && tenant.shared.is_empty());
     assert_eq!(parse("version = 1\n").unwrap().tenants().collect::<Vec<_>>(), [tenant]);
+}
+
+#[test]
+fn what_would_grant_nothing_is_refused_instead_of_ignored() {
+    for text in [
+        with("directories = [{ path = \"/srv/a\" }]"),
+        "version = 1\n[default]\ndirectories = []\n".to_owned(),
+    ] {
+        let found = problems(&text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].key.ends_with(".directories"), "{found:?}");
+        assert!(found[0].message.contains("not possible in this version"), "{found:?}");
+    }
+    assert!(!problems(&with("roofs = []"))[0].message.contains("directories"));
+}
+
+#[test]
+fn tenants_beside_an_open_default_are_warned_about() {
+    let with_default = |lines: &str| {
+        let text = with("roots = [\"/srv/a\"]") + "[default]\n" + lines;
+        parse(&text).unwrap().warnings()
+    };
+    for open in ["", "handlers = [\"file\"]\n", "user = \"nobody\"\n"] {
+        let found = with_default(open);
+        assert!(found.len() == 1 && found[0].contains("under [default]"), "{open}: {found:?}");
+    }
+    for closed in ["handlers = []\n", "roots = [\"/srv/default\"]\n"] {
+        assert_eq!(with_default(closed), [""; 0], "{closed}");
+    }
+    let alone = parse("version = 1\n[default]\nuser = \"nobody\"\n").unwrap();
+    assert_eq!(alone.warnings(), [""; 0], "without tenants there is nothing to get around");
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let error = Policy::load(Path::new("/no/such/policy.toml")).unwrap_err();
+    assert!(matches!(error, PolicyError::Missing { .. }), "{error}");
+    assert!(error.to_string().contains("there is no file /no/such/policy.toml; "), "{error}");
 }
 
 #[test]
@@ -186,10 +219,6 @@ fn single_mistakes_and_their_remedies() {
         ("roots = [\"/srv/a\"]\nshared = [\"/srv/b/*\"]", "shared", "outside of all roots"),
         ("jail = \"none\"", "jail", "\"required\""),
         ("own_worker_per_device = 1", "own_worker_per_device", "true or false"),
-        ("directories = [\"/x\"]", "directories", "a table"),
-        ("directories = [{ read_only = true }]", "directories.path", "is missing"),
-        ("directories = [{ path = \"x\" }]", "directories.path", "must begin with /"),
-        ("directories = [{ path = \"/x\" }, { path = \"/x\" }]", "directories", "twice"),
         ("limits = { memory = \"0 MiB\" }", "limits.memory", "64 KiB to 4 GiB"),
         ("limits = { memory = \"5 GiB\" }", "limits.memory", "out of bounds"),
         ("limits = { memory = \"64 MB\" }", "limits.memory", "1000s or 1024s"),

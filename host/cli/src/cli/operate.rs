@@ -161,8 +161,10 @@ pub enum PolicyCommand {
 
 /// Tell everything that is wrong with a policy file, and whose a device would be
 ///
-/// Reads the file as lunboxd does when it starts, without asking a running one. Users and directories that this machine
-/// does not have are told, but are no mistakes. Fails if the file is wrong or lunboxd would refuse a given device.
+/// Reads the file as lunboxd does when it starts, without asking a running one. Users and roots that this machine does
+/// not have, and what is right but probably not meant, are told as warnings. Fails if the file is wrong, or if a given
+/// device's tenant may not use its handler or, where the configuration begins with a path, that path. Nothing is opened:
+/// what lunboxd refuses because of links, missing files or a handler's own options is not seen.
 #[derive(Debug, Args)]
 #[command(after_help = extras::help("policy check"))]
 pub struct CheckPolicy {

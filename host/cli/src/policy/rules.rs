@@ -19,17 +19,10 @@ pub(super) struct Rules {
     roots: Vec<PathBuf>,
     /// Patterns.
     shared: Vec<String>,
-    directories: Vec<Directory>,
     /// `best-effort` or `required`.
     jail: &'static str,
     own_worker_per_device: bool,
     limits: Limits,
-}
-
-#[derive(Debug, Serialize)]
-struct Directory {
-    path: PathBuf,
-    read_only: bool,
 }
 
 /// What is absent is as the engine has it by default.
@@ -48,7 +41,6 @@ impl From<&Tenant> for Rules {
         // Both are bounded by an hour.
         let us = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let directories = tenant.directories.iter();
         Self {
             name: tenant.name.clone(),
             user: tenant.user.as_ref().map(ToString::to_string),
@@ -58,9 +50,6 @@ impl From<&Tenant> for Rules {
             },
             roots: tenant.roots.clone(),
             shared: tenant.shared.iter().map(ToString::to_string).collect(),
-            directories: directories
-                .map(|directory| Directory { path: directory.path.clone(), read_only: directory.read_only })
-                .collect(),
             jail: match tenant.jail {
                 Jail::BestEffort => "best-effort",
                 Jail::Required => "required",
@@ -99,11 +88,6 @@ impl Rules {
         if !self.shared.is_empty() {
             fields.push(("shared", self.shared.join(" ")));
         }
-        for (index, directory) in self.directories.iter().enumerate() {
-            let access = if directory.read_only { "read" } else { "read and write" };
-            let name = if index == 0 { "directories" } else { "" };
-            fields.push((name, format!("{} ({access})", directory.path.display())));
-        }
         fields.push(("limits", self.limits.text()));
         fields
     }
@@ -140,10 +124,10 @@ pub(super) fn missing(tenant: &Tenant) -> Vec<String> {
             tenant.name
         ));
     }
-    let directories = tenant.directories.iter().map(|directory| &directory.path);
-    for path in tenant.roots.iter().chain(directories).filter(|path| !path.is_dir()) {
+    // A root may also be a disk or a file.
+    for path in tenant.roots.iter().filter(|path| !path.exists()) {
         found.push(format!(
-            "tenant {}: there is no directory {}; make it before it is needed",
+            "tenant {}: there is no {}; make it before it is needed",
             tenant.name,
             path.display()
         ));

@@ -93,12 +93,17 @@ fn entries_that_nobody_asks_for_are_removed_and_others_are_not() {
         entry.file.set_modified(now - age * DAY).unwrap();
     }
     assert!(shelf.get(&asked.component).is_some());
-    let stranger = directory.path().join("shelf/README");
-    File::create(&stranger).unwrap().set_modified(now - 1000 * DAY).unwrap();
+    let strangers = ["README", "handler_x.cwasm", ".handler_x.cwasm.1.0", ".cwasm", "0.cwasm"]
+        .map(|name| directory.path().join("shelf").join(name));
+    for stranger in &strangers {
+        File::create(stranger).unwrap().set_modified(now - 1000 * DAY).unwrap();
+    }
     shelf.prune(now);
     assert!(shelf.get(&old.component).is_none());
     assert!(shelf.get(&asked.component).is_some() && shelf.get(&young.component).is_some());
-    assert!(stranger.exists(), "not ours");
+    for stranger in &strangers {
+        assert!(stranger.exists(), "{} is not ours", stranger.display());
+    }
 }
 
 #[test]
@@ -106,26 +111,31 @@ fn of_too_many_entries_those_stay_that_were_asked_for_last() {
     let (directory, shelf) = shelf();
     let now = SystemTime::now();
     for index in 0..MAX_ENTRIES + 3 {
-        let name = format!("{index:03}{SUFFIX}");
+        let name = format!("{index:064}{SUFFIX}");
         let file = File::create(directory.path().join("shelf").join(name)).unwrap();
         file.set_modified(now - u32::try_from(index).unwrap() * Duration::from_secs(60)).unwrap();
     }
     shelf.prune(now);
     let names = names(&shelf);
     assert_eq!(names.len(), MAX_ENTRIES);
-    assert_eq!(names.last().unwrap(), "255.cwasm", "the youngest of all is 000");
+    assert_eq!(
+        *names.last().unwrap(),
+        format!("{:064}{SUFFIX}", MAX_ENTRIES - 1),
+        "the youngest of all is 0"
+    );
 }
 
 #[test]
 fn files_that_were_never_finished_go_after_an_hour() {
     let (directory, shelf) = shelf();
     let now = SystemTime::now();
-    for (name, minutes) in [(".a.cwasm.1.0", 61), (".b.cwasm.1.0", 59)] {
+    let name = |first| format!(".{first}{:063}{SUFFIX}.1.0", 0);
+    for (name, minutes) in [(name('a'), 61), (name('b'), 59)] {
         let file = File::create(directory.path().join("shelf").join(name)).unwrap();
         file.set_modified(now - minutes * Duration::from_secs(60)).unwrap();
     }
     shelf.prune(now);
-    assert_eq!(names(&shelf), [".b.cwasm.1.0"]);
+    assert_eq!(names(&shelf), [name('b')]);
 }
 
 #[test]

@@ -85,6 +85,24 @@ pub fn trials(list: &mut Vec<Trial>) {
         Ok(())
     });
     list.push(trial.start_as(NOBODY));
+    let trial =
+        Trial::new("not root: a compiler does not go on as another user", None, Outcome::Works, |_| {
+            let mut jail = Jail::of(Profile::Compiler, &Part::ALL).user(1);
+            jail.confinement.required = false;
+            let error = enter(&jail.confinement).unwrap_err();
+            assert!(matches!(error, JailError::Failed { part: Part::User, .. }), "{error}");
+            assert!(error.to_string().contains("CAP_SETUID"), "names the remedy: {error}");
+            Ok(())
+        });
+    list.push(trial.start_as(NOBODY));
+    passes(list, "root without CAP_SETUID does not compile", || {
+        caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_SETUID).unwrap();
+        let mut jail = Jail::of(Profile::Compiler, &Part::ALL).user(NOBODY);
+        jail.confinement.required = false;
+        let error = enter(&jail.confinement).unwrap_err();
+        assert!(matches!(error, JailError::Failed { part: Part::User, .. }), "{error}");
+    })
+    .needs_root = true;
     let trial = Trial::new("not root: the own user is in force already", None, Outcome::Works, |_| {
         let mut jail = Jail::of(Profile::Worker, &Part::ALL).user(NOBODY);
         jail.confinement.required = false;

@@ -419,6 +419,18 @@ fn limits(list: &mut Vec<Trial>) {
         let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
         assert_eq!(mask.bits(), 0o077);
     });
+    let score = || -> i32 { fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap() };
+    let offered = move |_: &mut Stage| {
+        let before = score();
+        lunbox_jail::offer_to_oom_killer(0);
+        assert_eq!(score(), before);
+        lunbox_jail::offer_to_oom_killer(7);
+        assert_eq!(score(), (before + 7).min(1000));
+        lunbox_jail::offer_to_oom_killer(u16::MAX);
+        assert_eq!(score(), 1000, "the end of the scale");
+        Ok(())
+    };
+    list.push(Trial::new("limits: offered to the OOM killer", None, WORKS, offered));
     let many = |s: &mut Stage| {
         (0..64).try_for_each(|_| io_done(s.file.try_clone().map(std::mem::ManuallyDrop::new)))
     };
