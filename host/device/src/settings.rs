@@ -49,7 +49,8 @@ pub struct DeviceParts {
     pub handler: Arc<dyn HandlerFactory>,
     /// How the LUN presents itself.
     pub settings: Settings,
-    /// Called on the device's thread; must not block.
+    /// Called on the device's thread; must not block. Dropped when the loop has ended, however that came about, and
+    /// no operation refers to the ring's data any more; so is that of a device that does not start.
     pub events: Arc<dyn Fn(Event) + Send + Sync>,
 }
 

@@ -1,5 +1,6 @@
 //! The control thread: one poll over supervisor, listener, devices and signals. Nothing here blocks.
 
+mod finish;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use lunbox_device::Ending;
 use lunbox_engine::{Engine, EngineError, EngineOptions};
 use lunbox_wire::listener::Listener;
 use lunbox_wire::peer::Credentials;
-use lunbox_wire::{Link, LinkError, Minor, Report};
+use lunbox_wire::{Link, LinkError, Minor};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -19,9 +20,8 @@ use nix::sys::signalfd::SignalFd;
 use crate::connection::{Connection, Sent};
 use crate::device::Entry;
 use crate::handlers::Handlers;
-use crate::jobs::{Asker, Finished, Job, Jobs, Success, Work};
+use crate::jobs::{Job, Jobs, Work};
 use crate::mailbox::{Inbox, Message, mailbox};
-use crate::start::Refused;
 
 /// How long the devices of an orphan that is told to end may take for their commands.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
@@ -226,6 +226,7 @@ impl Control {
         for entry in self.devices.values_mut() {
             entry.waiting.clear();
         }
+        self.forget_the_stopped();
     }
 
     /// A supervisor at the door: the one before it is dead, or has handed over.
@@ -309,81 +310,8 @@ impl Control {
                     self.dirty.insert(minor);
                 }
             }
+            Message::Silent { minor, generation } => self.loop_is_over(minor, generation),
             Message::Finished(finished) => self.finished(finished),
-        }
-    }
-
-    fn finished(&mut self, finished: Finished) {
-        self.jobs.finished();
-        let Finished { minor, generation, asker, result } = finished;
-        let current = self.devices.get_mut(&minor).filter(|entry| entry.generation == generation);
-        let Some(entry) = current else { return };
-        entry.busy = false;
-        let connection = self.connection.as_ref().map(|connection| connection.number);
-        let heard = asker.is_some_and(|asker| Some(asker.connection) == connection);
-        match result {
-            Ok(Success::Started(handle)) => {
-                tracing::info!(device = entry.device.name, "serving");
-                entry.handle = Some(Arc::new(handle));
-                self.dirty.insert(minor);
-                self.answer(asker, Ok(()));
-            }
-            Ok(Success::Resized(bytes)) => {
-                entry.device.size = bytes;
-                self.answer(asker, Ok(()));
-            }
-            Ok(Success::Stopped) => {
-                tracing::info!(device = entry.device.name, "stopped");
-                let waiting = std::mem::take(&mut entry.waiting);
-                // Descriptors are closed before anybody hears of it.
-                self.devices.remove(&minor);
-                self.answer(asker, Ok(()));
-                for request in waiting {
-                    self.refuse_gone(&request);
-                }
-                return;
-            }
-            Err(refused) if entry.handle.is_none() => {
-                // It did not start. Whoever asked hears of it; if he is gone, his successor has seen it in the list.
-                if heard {
-                    let waiting = std::mem::take(&mut entry.waiting);
-                    self.devices.remove(&minor);
-                    self.answer(asker, Err(refused));
-                    for request in waiting {
-                        self.refuse_gone(&request);
-                    }
-                    return;
-                }
-                entry.has_ended(refused.reason);
-                self.dirty.insert(minor);
-            }
-            Err(refused) => {
-                if asker.is_none()
-                    && let Some(lost) = &mut self.closing
-                {
-                    tracing::error!(device = entry.device.name, reason = refused.reason, "did not stop");
-                    *lost += 1;
-                    self.devices.remove(&minor);
-                    return;
-                }
-                self.answer(asker, Err(refused));
-            }
-        }
-        if self.closing.is_some() {
-            self.close_device(minor);
-        } else {
-            self.next_request(minor);
-        }
-    }
-
-    /// To whoever asked, if he is still there.
-    fn answer(&mut self, asker: Option<Asker>, result: Result<(), Refused>) {
-        let Some(Asker { connection: number, call }) = asker else { return };
-        if let Some(connection) = self.connection.as_mut().filter(|connection| connection.number == number) {
-            connection.put(match result {
-                Ok(()) => Report::Done { call },
-                Err(Refused { kind, reason }) => Report::Refused { call, kind, reason },
-            });
         }
     }
 

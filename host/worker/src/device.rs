@@ -26,10 +26,17 @@ pub(crate) struct Entry {
     pub(crate) busy: bool,
     /// Requests that wait for the job.
     pub(crate) waiting: VecDeque<Request>,
+    /// The loop's thread has ended, or is about to.
+    pub(crate) is_over: bool,
+    /// The connection that wanted the loop to end, if it has, or will when its last operations have ended.
+    pub(crate) stopped_by: Option<u64>,
+    /// A size that the loop has and nobody was told of, while it is taken back.
+    pub(crate) unheard_size: Option<u64>,
+    /// Why the loop serves no more.
+    pub(crate) ended: Option<String>,
     /// An INQUIRY waits for the serial number; whether the supervisor knows.
     identity: Option<Told>,
     trouble: Option<String>,
-    ended: Option<String>,
     notices: VecDeque<Notice>,
 }
 
@@ -48,11 +55,19 @@ impl Entry {
             handle: None,
             busy: false,
             waiting: VecDeque::new(),
+            is_over: false,
+            stopped_by: None,
+            unheard_size: None,
+            ended: None,
             identity: None,
             trouble: None,
-            ended: None,
             notices: VecDeque::new(),
         }
+    }
+
+    /// The loop has ended as it was wanted to: nobody needs the descriptors for going on.
+    pub(crate) fn is_done_with(&self) -> bool {
+        self.is_over && self.stopped_by.is_some() && !self.busy
     }
 
     /// The loop runs.
@@ -63,6 +78,9 @@ impl Entry {
     /// Notes what the loop has said.
     pub(crate) fn heard(&mut self, event: Event) {
         let notice = match event {
+            Event::Ended(reason) => return self.has_ended(reason),
+            // Cancelled: it serves no more, and how its handler is matters to nobody.
+            _ if self.ended.is_some() => return,
             Event::IdentityWanted => {
                 self.identity = Some(Told::No);
                 return;
@@ -75,7 +93,6 @@ impl Entry {
                 self.trouble = None;
                 Notice::Recovered
             }
-            Event::Ended(reason) => return self.has_ended(reason),
         };
         self.note(notice);
     }
@@ -85,6 +102,18 @@ impl Entry {
         self.identity = None;
         self.ended = Some(reason.clone());
         self.note(Notice::Ended(reason));
+    }
+
+    /// The loop takes nothing more, and its thread waits for operations that can not be cancelled. The supervisor of
+    /// this connection was told so in the answer, if it `heard` it; every other one is told that it has ended.
+    pub(crate) fn was_cancelled(&mut self, connection: u64, heard: bool) {
+        self.stopped_by = Some(connection);
+        if self.ended.is_none() {
+            self.has_ended("it was told to end, and waits for operations on its storage".to_owned());
+        }
+        if heard {
+            self.notices.clear();
+        }
     }
 
     fn note(&mut self, notice: Notice) {
@@ -133,6 +162,8 @@ impl Entry {
         let status = handle.status();
         DeviceStatus {
             health: match status.health {
+                // It may have been cancelled and not have ended.
+                _ if self.ended.is_some() => Health::Stopped,
                 lunbox_device::Health::Serving => Health::Serving,
                 lunbox_device::Health::Recovering => Health::Recovering,
                 lunbox_device::Health::Stopped => Health::Stopped,

@@ -42,12 +42,31 @@ pub(crate) enum Work {
     Stop { handle: Arc<DeviceHandle>, how: Ending, patience: Duration },
 }
 
+impl Work {
+    fn task(&self) -> Task {
+        match self {
+            Self::Start { .. } => Task::Start,
+            Self::Resize { .. } => Task::Resize,
+            Self::Stop { how, .. } => Task::Stop(*how),
+        }
+    }
+}
+
 /// A job's end.
 pub(crate) struct Finished {
     pub(crate) minor: Minor,
     pub(crate) generation: u64,
     pub(crate) asker: Option<Asker>,
+    pub(crate) task: Task,
     pub(crate) result: Result<Success, Refused>,
+}
+
+/// What a job was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Start,
+    Resize,
+    Stop(Ending),
 }
 
 pub(crate) enum Success {
@@ -92,7 +111,9 @@ impl Jobs {
             let Some(job) = self.waiting.pop_front() else { return };
             self.running += 1;
             let Job { minor, generation, asker, work } = job;
-            let finished = move |result| Message::Finished(Finished { minor, generation, asker, result });
+            let task = work.task();
+            let finished =
+                move |result| Message::Finished(Finished { minor, generation, asker, task, result });
             let (handlers, mailbox) = (Arc::clone(&self.handlers), self.mailbox.clone());
             let thread =
                 std::thread::Builder::new().name("job".to_owned()).stack_size(STACK).spawn(move || {
@@ -120,8 +141,8 @@ fn run(
 ) -> Result<Success, Refused> {
     match work {
         Work::Start { device, descriptors } => {
-            let mailbox = mailbox.clone();
-            let events = move |event: Event| mailbox.send(Message::Event { minor, generation, event });
+            let ear = Ear { mailbox: mailbox.clone(), minor, generation };
+            let events = move |event: Event| ear.hear(event);
             start::start(&device, descriptors, handlers, Arc::new(events)).map(Success::Started)
         }
         Work::Resize { handle, bytes, patience } => match handle.resize(Bytes(bytes), patience) {
@@ -141,5 +162,25 @@ fn run(
             Ok(()) | Err(StopError::Panicked) => Ok(Success::Stopped),
             Err(error @ StopError::StoreBusy(_)) => Err(Refused::new(Refusal::StoreBusy, error)),
         },
+    }
+}
+
+/// Hands on what a loop has to say, and at last that it is over: the loop drops it when it has ended, however that
+/// came about ([`lunbox_device::DeviceParts::events`]).
+struct Ear {
+    mailbox: Mailbox,
+    minor: Minor,
+    generation: u64,
+}
+
+impl Ear {
+    fn hear(&self, event: Event) {
+        self.mailbox.send(Message::Event { minor: self.minor, generation: self.generation, event });
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.mailbox.send(Message::Silent { minor: self.minor, generation: self.generation });
     }
 }

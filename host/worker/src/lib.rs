@@ -9,9 +9,14 @@
 //! ([`lunbox_wire::Request::Handles`]).
 //!
 //! **What ends a worker**: [`lunbox_wire::Request::Leave`] when it has no device any more; having neither supervisor
-//! nor device; as an orphan SIGTERM, after its devices are drained (bounded). As long as it has a supervisor it ignores SIGTERM,
-//! SIGINT and SIGHUP: service managers send them to all processes of a service, and the supervisor stops devices in
-//! order.
+//! nor device; as an orphan SIGTERM, after its devices are drained (bounded). As long as it has a supervisor it
+//! ignores SIGTERM, SIGINT and SIGHUP: service managers send them to all processes of a service, and the supervisor
+//! stops devices in order.
+//!
+//! **What was begun for a supervisor that has gone** goes on. A stop: the successor is told that the device has ended
+//! ([`lunbox_wire::Notice::Ended`]), and its descriptors are kept for him; with no successor they are closed. So it is
+//! with a loop whose last operations end after its stop was refused. A change of size is taken back: nobody told the
+//! kernel that it was done.
 
 mod connection;
 mod control;

@@ -19,6 +19,9 @@ pub(crate) enum Message {
         generation: u64,
         event: Event,
     },
+    /// From a device's thread, once and last: the loop has ended, for whatever reason, and with it everything that
+    /// it began.
+    Silent { minor: Minor, generation: u64 },
     /// From a job's thread.
     Finished(Finished),
 }

@@ -5,6 +5,8 @@
     reason = "helpers of tests, outside of the functions that clippy takes for tests"
 )]
 
+#[path = "control/succession.rs"]
+mod succession;
 mod support;
 
 use std::fs::File;
@@ -180,7 +182,9 @@ fn a_ring_that_breaks_is_told_and_its_descriptors_stay_until_the_device_is_stopp
     assert_eq!(hello.devices, 1);
     assert!(matches!(client.next_notice(), (2, Notice::Ended(_))));
     let ring = client.handles(2).drain(..3).collect();
-    assert_eq!(client.stop(2, Ending::HandOver), Ok(()), "there is nothing to wait for");
+    // Its entries were begun, so nobody may go on with them as they are.
+    assert_eq!(refusal(client.stop(2, Ending::HandOver)), Refusal::Gone);
+    assert!(client.status().is_empty());
     client.start(&rig.device, &rig.descriptors(ring)).unwrap();
     good(&rig.initiator.write(0, &pattern(1, 4096)).unwrap());
     client.stop(2, Ending::Drain).unwrap();

@@ -166,14 +166,8 @@ impl Control {
                 }
                 (Request::Stop { call, .. }, None) => {
                     // It never started: there is nothing to wait for.
-                    let waiting = std::mem::take(&mut entry.waiting);
-                    self.devices.remove(&minor);
                     let asker = self.asker(call);
-                    self.answer(asker, Ok(()));
-                    for request in waiting {
-                        self.refuse_gone(&request);
-                    }
-                    return;
+                    return self.forget(minor, asker, Ok(()));
                 }
                 // Others do not wait.
                 _ => continue,

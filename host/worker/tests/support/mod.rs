@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use lunbox_behaviour::components::component;
-use lunbox_emulator::initiator::{Response, Settings, cdb};
+use lunbox_emulator::initiator::{Pending, Response, Settings, cdb};
 use lunbox_emulator::{Data, Initiator, Kernel, Options};
 use lunbox_engine::{Artifact, Engine, EngineOptions};
 use lunbox_wire::{
@@ -25,10 +25,14 @@ use lunbox_wire::{
 pub const SOON: Duration = Duration::from_secs(20);
 pub const SIZE: u64 = 16 << 20;
 
-static FILE_HANDLER: LazyLock<Artifact> = LazyLock::new(|| {
+static FILE_HANDLER: LazyLock<Artifact> = LazyLock::new(|| compiled("lunbox-handler-file"));
+
+static WASI_HANDLER: LazyLock<Artifact> = LazyLock::new(|| compiled("lunbox-test-wasi"));
+
+fn compiled(package: &str) -> Artifact {
     let engine = Engine::new(EngineOptions::default()).unwrap();
-    engine.compile(&std::fs::read(component("lunbox-handler-file")).unwrap()).unwrap()
-});
+    engine.compile(&std::fs::read(component(package)).unwrap()).unwrap()
+}
 
 /// Bytes that no two places of a disk share.
 pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
@@ -60,12 +64,31 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 pub struct Rig {
     pub initiator: Initiator,
     pub device: Device,
+    handler: &'static Artifact,
     path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Rig {
     pub fn new(minor: Minor) -> Self {
+        Self::with(minor, &FILE_HANDLER)
+    }
+
+    /// A handler that sleeps when [`Rig::oversleep`] asks it to: nothing but the end of this time wakes it, as nothing
+    /// ends an operation on storage that does not answer.
+    pub fn sleepy(minor: Minor, sleep: Duration) -> Self {
+        let mut rig = Self::with(minor, &WASI_HANDLER);
+        rig.device.limits.wall_per_call_ms = sleep.as_millis().try_into().unwrap();
+        rig
+    }
+
+    /// Starts a command that the handler sleeps over.
+    pub fn oversleep(&self) -> Pending {
+        let place = lunbox_test_wasi::trigger_offset(SIZE, lunbox_test_wasi::TRIGGER_SLEEP).unwrap();
+        self.initiator.start(&cdb::read_16(place / 512, 8), Data::In(4096)).unwrap()
+    }
+
+    fn with(minor: Minor, handler: &'static Artifact) -> Self {
         let (kernel, user) = Kernel::new(Options::default()).unwrap();
         let initiator = Initiator::on(kernel, Settings::default()).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -85,7 +108,7 @@ impl Rig {
                 subtype: "file".to_owned(),
                 name: "File".to_owned(),
                 version: "0".to_owned(),
-                digest: FILE_HANDLER.component().to_string(),
+                digest: handler.component().to_string(),
             },
             stores: vec![Store {
                 option: String::new(),
@@ -104,7 +127,7 @@ impl Rig {
                 log_lines_per_second: 100,
             },
         };
-        Self { initiator, device, path, _folder: folder }
+        Self { initiator, device, handler, path, _folder: folder }
     }
 
     pub fn ring(&self) -> Vec<OwnedFd> {
@@ -120,7 +143,7 @@ impl Rig {
     /// What a start needs, with these descriptors of the ring.
     pub fn descriptors(&self, ring: Vec<OwnedFd>) -> Vec<OwnedFd> {
         let mut all = ring;
-        all.push(container().into());
+        all.push(self.handler.to_file().unwrap().into());
         all.push(self.store());
         all
     }
@@ -130,12 +153,7 @@ impl Rig {
     }
 }
 
-/// The compiled `file` handler.
-pub fn container() -> File {
-    FILE_HANDLER.to_file().unwrap()
-}
-
-/// Its bytes.
+/// The bytes of the compiled `file` handler.
 pub fn container_bytes() -> Vec<u8> {
     FILE_HANDLER.container().to_vec()
 }
@@ -213,8 +231,17 @@ impl Client {
     }
 
     pub fn stop(&mut self, minor: Minor, how: Ending) -> Result<(), (Refusal, String)> {
+        self.stop_within(minor, how, 10_000)
+    }
+
+    pub fn stop_within(
+        &mut self,
+        minor: Minor,
+        how: Ending,
+        patience_ms: u64,
+    ) -> Result<(), (Refusal, String)> {
         let call = self.call();
-        self.link.send(&Request::Stop { call, minor, how, patience_ms: 10_000 }, &[]).unwrap();
+        self.link.send(&Request::Stop { call, minor, how, patience_ms }, &[]).unwrap();
         self.answer(call)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunbox_behaviour::{Lun, wasm};
 use lunbox_device::Event;
@@ -10,6 +10,7 @@ use lunbox_emulator::Data;
 use lunbox_emulator::initiator::{Response, cdb};
 use lunbox_engine::Limits;
 use lunbox_test_hostile as hostile;
+use lunbox_test_wasi as wasi;
 
 use crate::{good, pattern, sense};
 
@@ -51,6 +52,34 @@ fn each_way_to_fail_is_answered_busy_and_the_lun_serves_again() {
         lun.wait_until("the supervisor hears of it", |_| {
             matches!(lun.events().first(), Some(Event::HandlerFailed(_)))
         });
+        lun.assert_clean();
+    }
+}
+
+#[test]
+fn a_call_that_waits_longer_than_it_may_is_answered_busy_and_the_lun_serves_again() {
+    const WALL: Duration = Duration::from_millis(200);
+    for k in [wasi::TRIGGER_SLEEP, wasi::TRIGGER_POLL, wasi::TRIGGER_SLEEP_IN_RESUME] {
+        let limits = Limits { wall_per_call: WALL, ..Limits::default() };
+        let lun = Lun::builder().handler(wasm("lunbox-test-wasi")).size(SIZE).limits(limits).start().unwrap();
+        good(&lun.initiator.write(0, &pattern(k, 4096)).unwrap());
+        let begin = Instant::now();
+        let cdb = cdb::read_16(wasi::trigger_offset(SIZE, k).unwrap() / 512, 8);
+        let answer = lun.initiator.execute(&cdb, Data::In(4096)).unwrap();
+        assert!(answer.is_busy(), "trigger {k}: status {:#04x} {:?}", answer.status, answer.sense);
+        assert!(begin.elapsed() >= WALL, "trigger {k}: it may wait for so long");
+        let read = lun.initiator.read(0, 8).unwrap();
+        good(&read);
+        assert_eq!(read.data, pattern(k, 4096), "trigger {k}");
+        let status = lun.status();
+        assert_eq!((status.faults, status.instances), (1, 2), "trigger {k}");
+        lun.wait_until("the supervisor hears why", |_| {
+            let events = lun.events();
+            matches!(events.first(), Some(Event::HandlerFailed(why)) if why.contains("wall_per_call"))
+        });
+        // The new instance may wait, too, as long as it does not overdo it.
+        let nap = cdb::read_16(wasi::trigger_offset(SIZE, wasi::TRIGGER_NAP).unwrap() / 512, 8);
+        good(&lun.initiator.execute(&nap, Data::In(4096)).unwrap());
         lun.assert_clean();
     }
 }
