@@ -18,7 +18,7 @@ mod start;
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lunbox_tcmu::{Change, DeviceEvent, DeviceId, Event, EventKind, Minor, Netlink, NetlinkError};
@@ -34,7 +34,7 @@ use jobs::{Jobs, MAX_JOBS};
 
 pub use ask::{Ask, DeviceState, Overview};
 pub use jobs::Ticket;
-pub use start::StartError;
+pub use start::{StartError, is_readable};
 
 /// The kernel as seen from here: [`Netlink`], or a model of it.
 pub trait Kernel: AsFd {
@@ -102,6 +102,19 @@ pub enum Message<D> {
     Ask(Ask),
 }
 
+/// Starts a thread of this name.
+type Threads = fn(String, Box<dyn FnOnce() + Send>) -> std::io::Result<()>;
+
+/// How long to wait before a job for which there was no thread is tried again.
+const NO_THREAD: Duration = Duration::from_secs(1);
+
+/// The longest that stopping all devices may take: service managers lose their patience after 90 s (systemd's
+/// `DefaultTimeoutStopSec`), and then everything ends by SIGKILL.
+const SHUT_DOWN: Duration = Duration::from_secs(75);
+
+/// What a stop may take beyond twice the patience: the answer's way through a worker that has much to do.
+const STOP_SLACK: Duration = Duration::from_secs(6);
+
 /// The control plane.
 pub struct Control<K, S: Starter> {
     kernel: K,
@@ -118,8 +131,14 @@ pub struct Control<K, S: Starter> {
     leaving: bool,
     /// Devices in workers of another build.
     outdated: BTreeSet<Minor>,
-    /// The device that is being handed over.
-    moving: Option<Minor>,
+    /// The hand-over that is under way, or was.
+    moving: Option<Ticket>,
+    /// Devices into which commands are being let in again, without a job that the node waits for: whoever keeps them
+    /// away must not do so at the same time.
+    unblocking: BTreeSet<Minor>,
+    threads: Threads,
+    /// There was no thread for a job.
+    starved: bool,
 }
 
 impl<K: Kernel, S: Starter> Control<K, S> {
@@ -145,6 +164,9 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             leaving: false,
             outdated: BTreeSet::new(),
             moving: None,
+            unblocking: BTreeSet::new(),
+            threads: |name, work| std::thread::Builder::new().name(name).spawn(work).map(drop),
+            starved: false,
         }
     }
 
@@ -184,10 +206,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         for (ticket, minor) in self.jobs.recoveries() {
             self.cancel(ticket, minor);
         }
-        // Stopping takes up to twice the patience; jobs beyond the limit wait for others.
-        let rounds = u32::try_from(self.registry.len().div_ceil(MAX_JOBS)).unwrap_or(u32::MAX);
-        let patience = self.around.patience.saturating_mul(2).saturating_mul(rounds) + Duration::from_secs(1);
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + time_to_stop(self.registry.len(), self.around.patience);
         // A device that a job holds at first is stopped in the next round.
         let result = loop {
             for minor in self.registry.newest_first() {
@@ -202,7 +221,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             if let Some(served) = self.registry.served(minor) {
                 tracing::error!(
                     device = %served.name,
-                    "not stopped in time; leaving it: its storage does not answer. Its commands wait until it does; \
+                    "not stopped in time; leaving it: its storage, or that of others before it, does not answer. Its \
+                     commands wait until it does; \
                      once lunboxd runs again, `lunbox device reset {}` gives the LUN a new start",
                     served.name
                 );
@@ -255,7 +275,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         timeout: Option<Duration>,
     ) -> Result<bool, NetlinkError> {
         let overdue = self.jobs.next_overdue(self.around.admission);
-        let timeout = timeout.into_iter().chain(overdue).min();
+        let again = self.starved.then_some(NO_THREAD);
+        let timeout = timeout.into_iter().chain(overdue).chain(again).min();
         // Rounded up: a timeout of less than a millisecond must not become a busy loop.
         let timeout = timeout.map_or(PollTimeout::NONE, |rest| {
             PollTimeout::try_from(rest + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -278,6 +299,9 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
         self.receive()?;
         self.give_up();
+        if self.starved {
+            self.work_off();
+        }
         Ok(stopped)
     }
 
@@ -402,7 +426,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     }
 
     fn begin(&mut self, minor: Minor, event: Option<DeviceEvent>, job: Job<S::Device>) {
-        let ticket = self.jobs.add(minor, job);
+        let ticket = self.add(minor, job);
         let entry = self.registry.entry(minor);
         entry.job = Some(ticket);
         entry.current = event;
@@ -411,20 +435,42 @@ impl<K: Kernel, S: Starter> Control<K, S> {
 
     /// Has a job done that no node waits for.
     fn submit(&mut self, minor: Minor, job: Job<S::Device>) {
-        self.jobs.add(minor, job);
+        self.add(minor, job);
         self.work_off();
+    }
+
+    fn add(&mut self, minor: Minor, job: Job<S::Device>) -> Ticket {
+        if let Job::Unblock { .. } = job {
+            self.unblocking.insert(minor);
+        }
+        let (starter, uio) = (&self.starter, &self.around.uio);
+        self.jobs.add(minor, job, |job| match job {
+            Job::Revive { name, .. } | Job::HandOver { name, .. } => starter.tenant(name),
+            _ => uio.node(minor).map(|node| starter.tenant(&node.name)).unwrap_or_default(),
+        })
     }
 
     /// Gives waiting jobs to threads.
     fn work_off(&mut self) {
+        self.starved = false;
         while let Some((ticket, job)) = self.jobs.take() {
             let (starter, around) = (Arc::clone(&self.starter), self.around.clone());
-            let (minor, lost, mailbox) = (job.minor(), job.lost(), self.mailbox.clone());
-            let work = move || mailbox.send(Message::Finished(ticket, job.run(&*starter, &around)));
-            if let Err(error) = std::thread::Builder::new().name(format!("job-{minor}")).spawn(work) {
-                tracing::error!(%minor, "no thread for a job: {error}; raise the limit of tasks (TasksMax)");
-                self.mailbox.send(Message::Finished(ticket, lost));
-            }
+            let (minor, mailbox) = (job.minor(), self.mailbox.clone());
+            // A thread that does not come takes its closure with it: the job, and the device with it, outlives that.
+            let kept = Arc::new(Mutex::new(Some(job)));
+            let taken = Arc::clone(&kept);
+            let work = move || {
+                let job = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(job) = job {
+                    mailbox.send(Message::Finished(ticket, job.run(&*starter, &around)));
+                }
+            };
+            let Err(error) = (self.threads)(format!("job-{minor}"), Box::new(work)) else { continue };
+            let job = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+            tracing::error!(%minor, "no thread for a job: {error}; it waits; raise the limit of tasks (TasksMax)");
+            self.jobs.put_back(ticket, job);
+            self.starved = true;
+            return;
         }
     }
 
@@ -439,6 +485,13 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             tracing::error!(?event, "the answer could not be sent: {error}");
         }
     }
+}
+
+/// How long so many devices may take to stop, each of them up to twice the patience: those beyond the limit of jobs wait
+/// for others.
+fn time_to_stop(devices: usize, patience: Duration) -> Duration {
+    let rounds = u32::try_from(devices.div_ceil(MAX_JOBS)).unwrap_or(u32::MAX);
+    (patience.saturating_mul(2) + STOP_SLACK).saturating_mul(rounds).min(SHUT_DOWN)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the control socket answers. Each request has a thread of its own; the control thread is asked by message, the
 //! workers by their links, and nobody waits for a request but whoever made it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -12,7 +12,7 @@ use lunbox_control::{
     LimitsReport, PROTOCOL, Refusal, Request, Service, StatusReport, find_device,
 };
 use lunbox_tcmu::{DeviceName, Minor};
-use lunbox_wire::{DeviceStatus, Health, Request as Asked};
+use lunbox_wire::{DeviceStatus, Health};
 
 use crate::control::{Ask, DeviceState, Message, Overview, Phase};
 use crate::device::Device;
@@ -20,12 +20,12 @@ use crate::handlers::Handlers;
 use crate::journal::milliseconds;
 use crate::mailbox::Mailbox;
 use crate::records::{Record, Records};
-use crate::workers::{self, Pool};
+use crate::workers::{self, Pool, Worker, ask_for_status};
 
 /// How long the control thread may take. It never waits for anything, but it may have much to do.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a worker may take to tell its counters.
+/// How long workers may take to tell their counters, all of them together.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a reset is waited for. It goes on when nobody waits any more.
@@ -80,10 +80,13 @@ impl Door {
 
     fn devices(&self) -> Result<(Overview, Vec<DeviceReport>), Refusal> {
         let overview = self.overview()?;
+        let records = self.records.all();
         let mut counters: BTreeMap<Minor, DeviceStatus> = BTreeMap::new();
-        for worker in self.pool.alive() {
-            match worker.ask(&[], STATUS_PATIENCE, |call| Asked::Status { call }) {
-                Ok(workers::Answer::Status(devices)) => counters.extend(devices),
+        for (worker, answer) in ask_for_status(&self.pool.alive(), STATUS_PATIENCE) {
+            match answer {
+                Ok(workers::Answer::Status(devices)) => {
+                    counters.extend(of_its_own(&worker, devices, &records))
+                }
                 answer => {
                     tracing::debug!(worker = worker.hello().tenant, "no counters: {answer:?}");
                 }
@@ -91,9 +94,9 @@ impl Door {
         }
         let states: BTreeMap<Minor, &DeviceState> =
             overview.devices.iter().map(|state| (state.minor, state)).collect();
-        let reports = self.records.all().into_iter().map(|record| {
+        let reports = records.iter().map(|record| {
             let minor = record.minor();
-            describe(&record, states.get(&minor).copied(), counters.get(&minor))
+            describe(record, states.get(&minor).copied(), counters.get(&minor))
         });
         let reports = reports.collect();
         Ok((overview, reports))
@@ -216,6 +219,19 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Serving => "serving",
         Phase::Stopping => "stopping",
     }
+}
+
+/// What a worker says of the devices that it serves. It may say something of others, too.
+fn of_its_own(
+    worker: &Arc<Worker>,
+    said: Vec<(Minor, DeviceStatus)>,
+    records: &[Arc<Record>],
+) -> impl Iterator<Item = (Minor, DeviceStatus)> {
+    let serves =
+        |record: &Arc<Record>| record.worker().is_some_and(|served_by| Arc::ptr_eq(&served_by, worker));
+    let own: BTreeSet<Minor> =
+        records.iter().filter(|record| serves(record)).map(|record| record.minor()).collect();
+    said.into_iter().filter(move |(minor, _)| own.contains(minor))
 }
 
 fn describe(record: &Record, state: Option<&DeviceState>, counters: Option<&DeviceStatus>) -> DeviceReport {

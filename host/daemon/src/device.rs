@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunbox_control::EventKind;
 use lunbox_grant::{Description, FenceError, Fenced, Master, Patience, Wait};
@@ -29,12 +29,21 @@ const SLACK: Duration = Duration::from_secs(5);
 /// device's own earlier loop, which end when the storage answers.
 const OTHERS: Duration = Duration::from_secs(2);
 
+/// How long a loop that was to end before gets for its cancelled commands each time that it is asked again.
+const LAST: Duration = Duration::from_secs(1);
+
+/// How long its worker may take to answer that.
+const LAST_ANSWER: Duration = Duration::from_secs(3);
+
+/// How long to wait before it is asked again. Its worker may answer at once.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// What a device stands on.
 pub struct Foundation {
     /// UIO node, or what else its ring is reached by ([`lunbox_wire::RingKind`]).
     pub ring: Vec<OwnedFd>,
-    /// Its compiled handler.
-    pub container: Arc<File>,
+    /// Its compiled handler; the reason if it goes on where it runs but must not be started anew.
+    pub container: Result<Arc<File>, String>,
     /// Its stores, in the order of the handler's store ids.
     pub stores: Vec<Master>,
     /// Name of the worker that is to serve it.
@@ -52,12 +61,15 @@ pub struct Device {
     journal: Journal,
     /// Who serves it.
     worker: Option<Arc<Worker>>,
-    /// Who could not end it: operations of its loop are left there.
-    clinging: Option<Arc<Worker>>,
+    /// Who served it before, as long as it is not known that its loop there has ended: until he says so or his process
+    /// has gone, nothing of the ring or the stores may be used anew.
+    former: Option<Arc<Worker>>,
     /// New descriptions of its stores behind the fence, for the next launch.
     fresh: Option<Vec<OwnedFd>>,
     /// Told already that a store has no locks.
     warned: bool,
+    /// Stores on whose locks the fence stood.
+    locked: Vec<usize>,
 }
 
 impl Device {
@@ -78,9 +90,10 @@ impl Device {
             pool: Arc::clone(pool),
             journal: journal.clone(),
             worker: None,
-            clinging: None,
+            former: None,
             fresh: None,
             warned: false,
+            locked: Vec::new(),
         }
     }
 
@@ -104,17 +117,65 @@ impl Device {
         Setback::Refused(format!("{}: {reason}", self.name()))
     }
 
+    /// Waits until whoever served the device before has let go of it, whatever stores it has: locks tell nothing where
+    /// there are none, and nothing of a loop that lives.
+    fn await_former(&mut self, deadline: Option<Instant>, cancel: &Cancel) -> Result<(), Setback> {
+        let mut told = false;
+        while let Some(worker) = self.former.clone() {
+            if cancel.is_cancelled() {
+                return Err(Setback::Cancelled);
+            }
+            let Err(reason) = self.let_go(&worker) else {
+                self.former = None;
+                self.pool.vacated(&worker);
+                return Ok(());
+            };
+            let text = format!("its old loop in process {} has not ended: {reason}", worker.pid());
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(self.refused(text));
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(device = self.name(), "waiting: {text}");
+                self.journal.device(EventKind::DeviceBlocked, self.name(), text);
+            }
+            if cancel.wait(ASK_AGAIN) {
+                return Err(Setback::Cancelled);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a former worker to end the loop; `Ok` if it runs no more, and if nothing of a process is left that died
+    /// over it.
+    fn let_go(&self, worker: &Worker) -> Result<(), String> {
+        match self.ask_to_end(worker, Ending::Cancel, LAST, LAST_ANSWER) {
+            Ok(()) | Err(AskError::Refused(Kind::Gone, _)) => Ok(()),
+            // What it has begun in the kernel may not let go of it.
+            Err(AskError::Lost) if worker.ends_within(LAST) => Ok(()),
+            Err(AskError::Lost) => {
+                Err("it was killed, and its storage does not let go of it (dmesg)".to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Waits for the locks of one store.
-    fn describe(&self, master: &Master, cancel: &Cancel) -> Result<Description, Setback> {
+    fn describe(
+        &self,
+        master: &Master,
+        deadline: Option<Instant>,
+        cancel: &Cancel,
+    ) -> Result<Description, Setback> {
         let name = self.name();
         let waiting = |wait: &Wait<'_>| {
             tracing::warn!(device = name, "waiting: {wait}");
             self.journal.device(EventKind::DeviceBlocked, &name, wait);
         };
-        let mut told = false;
+        let (mut told, mut short_of_locks) = (false, false);
         loop {
+            let rest = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let patience = Patience {
-                limit: Some(OTHERS),
+                limit: Some(rest.map_or(OTHERS, |rest| rest.min(OTHERS))),
                 cancel: Some(cancel.flag()),
                 waiting: if told { None } else { Some(&waiting) },
             };
@@ -131,10 +192,15 @@ impl Device {
                     return Ok(description);
                 }
                 Err(FenceError::Cancelled { .. }) => return Err(Setback::Cancelled),
-                Err(FenceError::Held { blocker: lunbox_grant::Blocker::Predecessor, .. }) => {
-                    // A worker that could not end the loop lets go of the store only when it is asked again.
-                    if let Some(worker) = &self.clinging {
-                        self.ask_to_end(worker, Ending::Cancel, Duration::from_secs(1)).unwrap_or_default();
+                Err(FenceError::Held { blocker: lunbox_grant::Blocker::Predecessor, .. })
+                    if rest.is_none_or(|rest| !rest.is_zero()) => {}
+                // Its file server is away, or memory is short: both may pass, and a device that nobody serves does not.
+                Err(error @ FenceError::Lock { errno: Errno::ENOLCK, .. })
+                    if rest.is_none_or(|rest| !rest.is_zero()) =>
+                {
+                    if !std::mem::replace(&mut short_of_locks, true) {
+                        tracing::warn!(device = name, "waiting: {error}");
+                        self.journal.device(EventKind::DeviceBlocked, &name, &error);
                     }
                 }
                 Err(error) => return Err(self.refused(error)),
@@ -142,40 +208,67 @@ impl Device {
         }
     }
 
-    fn ask_to_end(&self, worker: &Worker, how: Ending, patience: Duration) -> Result<(), AskError> {
-        let minor = self.minor();
+    fn ask_to_end(
+        &self,
+        worker: &Worker,
+        how: Ending,
+        patience: Duration,
+        answer: Duration,
+    ) -> Result<(), AskError> {
+        let minor = self.minor().0;
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        worker.ask_for(&[], patience.saturating_mul(2) + SLACK, |call| Request::Stop {
-            call,
-            minor: minor.0,
-            how,
-            patience_ms,
-        })
+        worker.ask_for(&[], answer, |call| Request::Stop { call, minor, how, patience_ms })
     }
 
-    /// Ends the loop; true in the error if operations are left on the stores.
-    fn end_loop(&mut self, how: Ending, patience: Duration) -> Result<(), (bool, String)> {
-        let Some(worker) = self.worker.take() else { return Ok(()) };
-        self.record.set_worker(None);
-        let ended = self.ask_to_end(&worker, how, patience);
-        worker.delist(self.minor());
-        match ended {
-            // What has died has ended.
-            Ok(()) | Err(AskError::Lost | AskError::Refused(Kind::Gone, _)) => {
-                self.pool.vacated(&worker);
-                Ok(())
-            }
-            Err(error) => {
-                let busy = matches!(error, AskError::Refused(Kind::StoreBusy, _) | AskError::Silent(_));
-                self.clinging = Some(worker);
-                Err((busy, error.to_string()))
+    /// For a worker that does not answer: it finds this when it comes round. Its answer goes nowhere.
+    fn tell_to_end(&self, worker: &Worker) {
+        let (call, patience_ms) = (0, 0);
+        worker.tell(&Request::Stop { call, minor: self.minor().0, how: Ending::Cancel, patience_ms });
+    }
+
+    /// Ends the loop. Behind an error, and behind the death of its worker, it may not have ended: see `former`.
+    fn end_loop(&mut self, how: Ending, patience: Duration) -> Result<(), String> {
+        let minor = self.minor();
+        if how == Ending::HandOver {
+            match self.condition() {
+                Condition::Serving => {}
+                Condition::Ended(reason) => return Err(reason),
+                Condition::Lost => return Err(AskError::Lost.to_string()),
             }
         }
+        let Some(worker) = self.worker.take() else { return Ok(()) };
+        let ended = self.ask_to_end(&worker, how, patience, patience.saturating_mul(2) + SLACK);
+        if how == Ending::HandOver
+            && let Err(AskError::Refused(Kind::Unsupported, reason)) = ended
+        {
+            // It goes on there.
+            self.worker = Some(worker);
+            return Err(reason);
+        }
+        let in_order = ended.is_ok() && worker.condition(minor) == Condition::Serving;
+        self.record.set_worker(None);
+        worker.delist(minor);
+        match ended {
+            Ok(()) | Err(AskError::Refused(Kind::Gone, _)) => self.pool.vacated(&worker),
+            Err(AskError::Lost) => self.former = Some(worker),
+            Err(error) => {
+                if let AskError::Silent(_) = error {
+                    self.tell_to_end(&worker);
+                }
+                self.former = Some(worker);
+                return Err(error.to_string());
+            }
+        }
+        if how == Ending::HandOver && !in_order {
+            // What it left in the ring must be sent back before anybody goes on with it.
+            return Err("its loop broke off before it had handed over".to_owned());
+        }
+        Ok(())
     }
 
     /// Sends everything to a worker.
-    fn start(&self, worker: &Worker) -> Result<(), AskError> {
-        let Foundation { ring, container, stores, .. } = &self.foundation;
+    fn start(&self, worker: &Worker, container: &File) -> Result<(), AskError> {
+        let Foundation { ring, stores, .. } = &self.foundation;
         let mut descriptors: Vec<BorrowedFd<'_>> = ring.iter().map(AsFd::as_fd).collect();
         descriptors.push(container.as_fd());
         let fresh = self.fresh.as_deref().unwrap_or_default();
@@ -192,6 +285,10 @@ impl Running for Device {
     }
 
     fn launch(&mut self, cancel: &Cancel) -> Result<(), Setback> {
+        let container = match &self.foundation.container {
+            Ok(container) => Arc::clone(container),
+            Err(reason) => return Err(self.refused(reason)),
+        };
         if self.fresh.is_none() {
             self.fence(cancel)?;
         }
@@ -199,7 +296,7 @@ impl Running for Device {
         let Foundation { worker: key, confines, .. } = &self.foundation;
         let worker = self.pool.worker(key, confines, cancel)?;
         worker.enlist(minor).map_err(|_| Setback::Lost)?;
-        let started = self.start(&worker);
+        let started = self.start(&worker, &container);
         // Our own copies would keep the locks when the worker has died.
         self.fresh = None;
         match started {
@@ -208,42 +305,43 @@ impl Running for Device {
                 self.worker = Some(worker);
                 Ok(())
             }
-            Err(AskError::Lost) => {
-                worker.delist(minor);
-                Err(Setback::Lost)
-            }
             Err(error) => {
-                if let AskError::Silent(_) = error {
-                    // It must not start later. What is left of it there is asked for again behind the fence.
-                    self.ask_to_end(&worker, Ending::Cancel, SLACK).unwrap_or_default();
-                    self.clinging = Some(Arc::clone(&worker));
+                if let AskError::Silent(_) | AskError::Link(_) = error {
+                    // It must not start later.
+                    self.tell_to_end(&worker);
                 }
                 worker.delist(minor);
                 self.pool.vacated(&worker);
-                Err(self.refused(error))
+                // What is left of it there is asked for before the next launch.
+                self.former = Some(worker);
+                Err(if error == AskError::Lost { Setback::Lost } else { self.refused(error) })
             }
         }
     }
 
-    fn fence(&mut self, cancel: &Cancel) -> Result<(), Setback> {
+    fn fence_within(&mut self, limit: Option<Duration>, cancel: &Cancel) -> Result<(), Setback> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
         self.fresh = None;
-        let (mut fresh, mut unlocked) = (Vec::new(), Vec::new());
+        self.await_former(deadline, cancel)?;
+        let (mut fresh, mut locked, mut unlocked) = (Vec::new(), Vec::new(), Vec::new());
         for (index, master) in self.foundation.stores.iter().enumerate() {
-            let description = self.describe(master, cancel)?;
-            if description.fenced == Fenced::No {
-                unlocked.push(index);
+            let description = self.describe(master, deadline, cancel)?;
+            match description.fenced {
+                Fenced::Yes => locked.push(index),
+                Fenced::No => unlocked.push(index),
+                Fenced::NotNeeded => {}
             }
             fresh.extend(description.fd);
         }
         self.record.set_unlocked(unlocked);
-        self.clinging = None;
+        self.locked = locked;
         self.warned = true;
         self.fresh = Some(fresh);
         Ok(())
     }
 
     fn end(&mut self, how: Ending, patience: Duration) -> Result<(), String> {
-        self.end_loop(how, patience).map_err(|(_, reason)| reason)
+        self.end_loop(how, patience)
     }
 
     fn set_serial(&self, serial: String) {
@@ -282,15 +380,26 @@ impl Running for Device {
     }
 
     fn stop(mut self, patience: Duration) -> Result<(), String> {
-        self.end_loop(Ending::Drain, patience).map_err(|(busy, reason)| {
-            if busy {
-                // It may still write: nobody else gets the files.
-                for master in std::mem::take(&mut self.foundation.stores) {
+        let mut ended = self.end_loop(Ending::Drain, patience);
+        if ended.is_ok()
+            && let Some(former) = &self.former
+        {
+            ended = self.let_go(former);
+        }
+        if ended.is_err() {
+            for (index, master) in std::mem::take(&mut self.foundation.stores).into_iter().enumerate() {
+                // Where a lock has stood, it keeps others away as long as there are operations.
+                if !self.locked.contains(&index) {
+                    tracing::warn!(
+                        device = self.name(),
+                        store = %master.locator(),
+                        "operations on it may be left, and no lock tells: nobody gets it until lunboxd starts again"
+                    );
                     master.keep_for_good();
                 }
             }
-            reason
-        })
+        }
+        ended
     }
 }
 
@@ -299,3 +408,6 @@ impl Drop for Device {
         self.records.remove(&self.record);
     }
 }
+
+#[cfg(test)]
+mod tests;

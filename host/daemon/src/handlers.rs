@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lunbox_engine::{
     Artifact, Digest, DirectoryError, Expected, HandlerFile, Manifest, Shelf, Shelved, handler_files,
@@ -49,6 +51,9 @@ pub enum HandlerError {
     /// No memory for it.
     #[error("its code can not be kept in memory: {0}; name a --cache-dir that can be written to")]
     Memory(std::io::Error),
+    /// It was tried a short while ago.
+    #[error("compiling it took too long at an earlier start; to have it tried again now: rm {} and restart", .0.display())]
+    TooLongBefore(PathBuf),
 }
 
 /// What handlers are loaded with.
@@ -60,6 +65,43 @@ pub struct Loader {
     pub engine: Digest,
     /// Keeps what was compiled; without it each start compiles.
     pub shelf: Option<Shelf>,
+    /// Remembers what took too long to be compiled; without it each start waits for that again.
+    pub overlong: Option<Overlong>,
+}
+
+/// Components whose compilation was given up: one such file in the handler directory must not hold up everybody's
+/// devices at each start. A file for each, in a directory that only our own user can write to.
+#[derive(Debug)]
+pub struct Overlong {
+    /// Made when it is needed.
+    pub directory: PathBuf,
+    /// After so long it is tried again: the machine may have been busy with other things.
+    pub memory: Duration,
+}
+
+impl Overlong {
+    fn path(&self, component: &Digest, engine: &Digest) -> PathBuf {
+        self.directory.join(format!("{component}-{engine}"))
+    }
+
+    fn knows(&self, component: &Digest, engine: &Digest) -> Option<PathBuf> {
+        let path = self.path(component, engine);
+        let noted = std::fs::symlink_metadata(&path).and_then(|found| found.modified()).ok()?;
+        // A time in the future is of a clock that was wrong.
+        (noted.elapsed().ok()? < self.memory).then_some(path)
+    }
+
+    fn note(&self, component: &Digest, engine: &Digest, handler: &Path) {
+        let path = self.path(component, engine);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
+        if let Err(error) = made.and_then(|()| std::fs::write(&path, format!("{}\n", handler.display()))) {
+            tracing::warn!(
+                "{}: {error}; the next start waits for {} again",
+                path.display(),
+                handler.display()
+            );
+        }
+    }
 }
 
 impl Handlers {
@@ -69,6 +111,18 @@ impl Handlers {
     /// # Errors
     /// See [`DirectoryError`].
     pub fn load(directory: &Path, loader: &Loader) -> Result<Self, DirectoryError> {
+        Self::load_unless(directory, loader, &|| false)
+    }
+
+    /// The same, but as soon as `stop` says so no further handler is begun.
+    ///
+    /// # Errors
+    /// See [`DirectoryError`].
+    pub fn load_unless(
+        directory: &Path,
+        loader: &Loader,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Self, DirectoryError> {
         let paths = handler_files(directory)?;
         let loaded: Mutex<Vec<Option<Result<Installed, HandlerError>>>> =
             Mutex::new(paths.iter().map(|_| None).collect());
@@ -77,7 +131,7 @@ impl Handlers {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    loop {
+                    while !stop() {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(path) = paths.get(index) else { return };
                         let result = loader.load(path);
@@ -173,7 +227,15 @@ impl Loader {
             return Ok(Installed { manifest, digest, container: Arc::new(file), path: path.to_owned() });
         }
         let expected = Expected { component: digest, engine: self.engine };
-        let artifact = self.compiler.compile(&component, &expected)?;
+        if let Some(path) = self.overlong.as_ref().and_then(|overlong| overlong.knows(&digest, &self.engine))
+        {
+            return Err(HandlerError::TooLongBefore(path));
+        }
+        let artifact = self.compiler.compile(&component, &expected).inspect_err(|error| {
+            if let (CompileError::TooLong(_), Some(overlong)) = (error, &self.overlong) {
+                overlong.note(&digest, &self.engine, path);
+            }
+        })?;
         if let Some(shelf) = &self.shelf {
             match shelf.put(&artifact) {
                 Ok(Shelved { file, manifest }) => {
@@ -190,4 +252,35 @@ impl Loader {
 fn installed(artifact: &Artifact, digest: Digest, path: &Path) -> Result<Installed, HandlerError> {
     let container = Arc::new(artifact.to_file().map_err(HandlerError::Memory)?);
     Ok(Installed { manifest: artifact.manifest().clone(), digest, container, path: path.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_took_too_long_is_not_waited_for_at_the_next_start_but_is_tried_again_later() {
+        let root = tempfile::tempdir().unwrap();
+        let handler = root.path().join("handler_slow.wasm");
+        std::fs::write(&handler, b"\0asm\x0d\0\x01\0").unwrap();
+        // Says nothing and does not end, whatever its arguments are.
+        let compiler = root.path().join("compiler");
+        std::fs::write(&compiler, "#!/bin/sh\necho x >> \"${0%/*}/tries\"; exec /bin/sleep 1000\n").unwrap();
+        std::fs::set_permissions(&compiler, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let tries = || std::fs::read_to_string(root.path().join("tries")).unwrap().len() / 2;
+        let loader = |memory| Loader {
+            compiler: Compiler::new(compiler.clone(), "info".to_owned(), Duration::from_secs(1)),
+            engine: Digest::of(b"engine"),
+            shelf: None,
+            overlong: Some(Overlong { directory: root.path().join("overlong"), memory }),
+        };
+        let load = |memory| loader(memory).load(&handler).unwrap_err();
+        assert!(matches!(load(Duration::MAX), HandlerError::Compile(CompileError::TooLong(_))));
+        assert_eq!(tries(), 1);
+        let error = load(Duration::MAX);
+        assert!(matches!(&error, HandlerError::TooLongBefore(path) if path.exists()), "{error}");
+        assert_eq!(tries(), 1, "{error}");
+        assert!(matches!(load(Duration::ZERO), HandlerError::Compile(CompileError::TooLong(_))));
+        assert_eq!(tries(), 2);
+    }
 }

@@ -206,6 +206,8 @@ pub enum Finished<D> {
     },
     /// [`Job::Unblock`].
     Unblocked {
+        /// The device's node.
+        minor: Minor,
         /// The device's name.
         name: DeviceName,
         /// Why not.
@@ -293,7 +295,8 @@ impl<D: Running> Job<D> {
             Self::Serial { minor, .. } => {
                 Finished::Serial { minor: *minor, result: Err("the look into configfs failed".to_owned()) }
             }
-            Self::Unblock { name, .. } => Finished::Unblocked {
+            Self::Unblock { minor, name } => Finished::Unblocked {
+                minor: *minor,
                 name: name.clone(),
                 result: Err("the job failed, which is a defect".to_owned()),
             },
@@ -326,11 +329,11 @@ impl<D: Running> Job<D> {
                 let result = hand_over(&mut device, &name, &course, around);
                 Finished::HandedOver { minor, device, name, result }
             }
-            Self::Unblock { name, .. } => {
+            Self::Unblock { minor, name } => {
                 let directory = around.configfs.device(&name);
                 let result =
                     if directory.exists() { tolerate_absence(directory.block(false)) } else { Ok(()) };
-                Finished::Unblocked { name, result: result.map_err(|error| error.to_string()) }
+                Finished::Unblocked { minor, name, result: result.map_err(|error| error.to_string()) }
             }
             Self::Resize { minor, mut device, bytes } => {
                 let result = device.resize(bytes);

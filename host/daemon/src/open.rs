@@ -2,6 +2,7 @@
 //! taking over those that a predecessor's workers serve.
 
 use std::fmt;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,10 @@ use std::time::Duration;
 use lunbox_engine::Limits;
 use lunbox_grant::{Cfgstring, Claims, Geometry, Kind, Locator, Master, Wanted, Wording, parse, whole_text};
 use lunbox_policy::{Policy, Tenant};
-use lunbox_tcmu::{Configfs, DeviceId, DeviceName, Minor, Uio, UioError, UioNode};
-use lunbox_wire::{Device as Served, Handler, Limits as Allowance, RingKind, Store, StoreKind};
+use lunbox_tcmu::{Configfs, DeviceId, DeviceName, Held, Minor, Uio, UioError, UioNode};
+use lunbox_wire::{
+    Device as Served, Ending, Handler, Limits as Allowance, Refusal, Request, RingKind, Store, StoreKind,
+};
 
 use crate::device::{Device, Foundation};
 use crate::handlers::{Handlers, Installed};
@@ -19,7 +22,11 @@ use crate::records::Records;
 use crate::service::{Adopted, Cancel, Running, Setback, Starter};
 use crate::tenants::{confines, worker_of};
 use crate::workers::adopt::evict;
-use crate::workers::{Inherited, Pool};
+use crate::workers::client::one_line;
+use crate::workers::{AskError, Inherited, Pool, Unfit, Worker};
+
+/// How long a worker may take to end a device whose node has gone, or to change its size.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// From an opened node to the descriptors by which its ring is reached.
 pub type Rings = Arc<dyn Fn(Minor, OwnedFd) -> (RingKind, Vec<OwnedFd>) + Send + Sync>;
@@ -33,6 +40,8 @@ pub fn kernel_rings() -> Rings {
 pub struct Opener {
     /// [`kernel_rings`], or an emulator's.
     pub rings: Rings,
+    /// What those are.
+    pub ring: RingKind,
     /// Who may serve.
     pub handlers: Handlers,
     /// Whose devices they are.
@@ -71,7 +80,7 @@ impl Opener {
     }
 
     /// Whose device it is.
-    fn tenant(&self, name: &DeviceName) -> &Tenant {
+    fn tenant_of(&self, name: &DeviceName) -> &Tenant {
         self.policy.tenant_of(name.hba, &name.device, &format!("{}/{}", name.subtype, name.config))
     }
 
@@ -113,7 +122,7 @@ impl Opener {
     fn open(&self, node: &UioNode, id: DeviceId, uio: OwnedFd) -> Result<Device, String> {
         let name = &node.name;
         let handler = self.handlers.get(&name.subtype).ok_or_else(|| "its handler has gone".to_owned())?;
-        let tenant = self.tenant(name);
+        let tenant = self.tenant_of(name);
         if !tenant.handlers.allows(&name.subtype) {
             return Err(format!(
                 "tenant {} may not use handler {:?}; name it in the tenant's `handlers` in the policy file, or create the \
@@ -121,20 +130,13 @@ impl Opener {
                 tenant.name, name.subtype
             ));
         }
-        if handler.manifest.wasi && !tenant.directories.is_empty() {
-            tracing::warn!(
-                device = %name,
-                "the directories of tenant {} are not given to handlers by this version: they see none",
-                tenant.name
-            );
-        }
         let geometry = self.geometry(name)?;
         let Granted { stores, options } = self.grant(name, handler, tenant, geometry.size.0)?;
         let (kind, ring) = (self.rings)(node.minor, uio);
         let served = Served {
             minor: node.minor.0,
             id: id.0,
-            name: format!("tcm-user/{}/{}/{}/{}", name.hba, name.device, name.subtype, name.config),
+            name: full(name),
             ring: kind,
             map_bytes: node.map_bytes,
             size: geometry.size.0,
@@ -148,33 +150,116 @@ impl Opener {
         };
         let foundation = Foundation {
             ring,
-            container: Arc::clone(&handler.container),
+            container: Ok(Arc::clone(&handler.container)),
             stores,
             worker: worker_of(tenant, node.minor),
-            confines: confines(tenant)?,
+            confines: confines(tenant),
         };
         Ok(Device::new(served, foundation, &self.records, &self.pool, &self.journal))
     }
 
-    /// A device of a worker that goes on.
-    fn inherit(&self, inherited: Inherited) -> Result<Adopted<Device>, String> {
+    /// A device of a worker that goes on. The worker may be in somebody else's hands: of what it says only that is
+    /// kept which makes no difference to others, and what has a source that can be trusted is taken from there.
+    fn inherit(&self, inherited: Inherited) -> Result<Adopted<Device>, Unfit> {
         let Inherited { worker, mut device, descriptors } = inherited;
-        let name = DeviceName::parse(&device.name).map_err(text)?;
+        let minor = Minor(device.minor);
+        let lie = |reason: &dyn fmt::Display| Unfit::Lie(text(reason));
+        let name = DeviceName::parse(&device.name).map_err(|error| lie(&error))?;
+        let mut descriptors = descriptors.into_iter();
         let files = device.stores.iter().filter(|store| store.kind == StoreKind::File).count();
         let rings = device.ring.descriptors();
         if descriptors.len() != rings + 1 + files {
-            return Err(format!("{} descriptors came, not {}", descriptors.len(), rings + 1 + files));
+            return Err(lie(&format!("{} descriptors came, not {}", descriptors.len(), rings + 1 + files)));
         }
-        let mut descriptors = descriptors.into_iter();
+        if device.ring != self.ring {
+            return Err(lie(&format!("its ring is none of this machine's: {:?}", device.ring)));
+        }
         let ring: Vec<OwnedFd> = descriptors.by_ref().take(rings).collect();
-        let container = descriptors.next().ok_or_else(|| "no handler came".to_owned())?;
-        let mut stores = Vec::new();
-        for store in &device.stores {
+        // Machine code of the worker's is never passed on.
+        drop(descriptors.next());
+        let node = self.node_of(minor, &name, &ring)?;
+        let name = node.as_ref().map_or(name, |node| node.name.clone());
+        let tenant = self.tenant_of(&name);
+        let Some(node) = node else {
+            let ended = evict(&worker, minor, Ending::Cancel, PATIENCE.saturating_mul(2));
+            if let Err(AskError::Silent(_) | AskError::Refused(Refusal::StoreBusy, _)) = ended
+                && let Ok(masters) = self.take_over(&name, tenant, &mut device, descriptors)
+            {
+                // It may still write: nobody else gets the files.
+                masters.into_iter().for_each(Master::keep_for_good);
+            }
+            return Err(Unfit::Gone);
+        };
+        let masters = self.take_over(&name, tenant, &mut device, descriptors)?;
+        device.name = full(&name);
+        device.map_bytes = node.map_bytes;
+        device.limits = allowance(tenant);
+        let said = device.size;
+        // One that is being removed is locked, and the removal waits for our answer.
+        if self.configfs.device(&name).exists() {
+            if let Ok(id) = self.configfs.device(&name).device_id() {
+                device.id = id.0;
+            }
+            if let Ok(geometry) = self.geometry(&name) {
+                device.size = geometry.size.0;
+                device.block_size = geometry.block_size.get();
+                device.max_transfer = u32::try_from(geometry.max_transfer.0).unwrap_or(u32::MAX);
+            }
+        }
+        let container = self.next_handler(&name, tenant, &mut device, worker.outdated());
+        if let Err(reason) = &container {
+            tracing::warn!(device = %name, "goes on where it is, and can not be started again: {reason}");
+        }
+        let key = worker_of(tenant, minor);
+        // The policy may say by now that it belongs to another worker. What is in the worker's memory stays there.
+        let moves = worker.outdated() || worker.hello().tenant != key;
+        let memory = device.stores.iter().any(|store| store.kind != StoreKind::File);
+        let outdated = moves && container.is_ok() && !memory;
+        if device.size != said && !outdated {
+            resize(&worker, minor, &name, device.size);
+        }
+        let foundation =
+            Foundation { ring, container, stores: masters, worker: key, confines: confines(tenant) };
+        let id = DeviceId(device.id);
+        let device = Device::new(device, foundation, &self.records, &self.pool, &self.journal);
+        Ok(Adopted { minor, id, name, device: device.served_by(worker), outdated })
+    }
+
+    /// The node that is behind a ring; none if its device has gone. Whoever holds the node open is the one that serves
+    /// it, and the node tells the device's name.
+    fn node_of(&self, minor: Minor, name: &DeviceName, ring: &[OwnedFd]) -> Result<Option<UioNode>, Unfit> {
+        if let (RingKind::Uio, [node]) = (self.ring, ring) {
+            match self.uio.held(minor, node) {
+                Ok(Held::Live) => {}
+                Ok(Held::Dead) | Err(UioError::Gone { .. }) => return Ok(None),
+                Ok(Held::Foreign) => return Err(Unfit::Lie(format!("its ring is not {minor}"))),
+                Err(error) => return Err(Unfit::Here(text(error))),
+            }
+        }
+        match self.uio.node(minor) {
+            // An emulated ring does not tell whose it is.
+            Ok(node) if self.ring == RingKind::Uio || node.name == *name => Ok(Some(node)),
+            Ok(_) | Err(UioError::Gone { .. } | UioError::Name { .. }) => Ok(None),
+            Err(error) => Err(Unfit::Here(text(error))),
+        }
+    }
+
+    /// The stores of a device that a worker has, by the descriptors that it gave.
+    fn take_over(
+        &self,
+        name: &DeviceName,
+        tenant: &Tenant,
+        device: &mut Served,
+        mut descriptors: impl Iterator<Item = OwnedFd>,
+    ) -> Result<Vec<Master>, Unfit> {
+        let mut masters = Vec::new();
+        for store in &mut device.stores {
             let (fd, memory_bytes) = match store.kind {
                 StoreKind::File => (descriptors.next(), 0),
                 StoreKind::Memory { bytes } => (None, bytes),
             };
-            let locator: Locator = store.locator.parse().map_err(text)?;
+            let locator: Locator = store.locator.parse().map_err(|error| Unfit::Lie(text(error)))?;
+            store.shared = locator.path().is_some_and(|path| tenant.is_shared(path));
             let adopted = lunbox_grant::Adopted {
                 device: &name.to_string(),
                 option: &store.option,
@@ -183,34 +268,88 @@ impl Opener {
                 shared: store.shared,
                 memory_bytes,
             };
-            stores.push(Master::adopt(fd, &adopted, &self.claims).map_err(text)?);
+            let master = Master::adopt(fd, &adopted, &self.claims);
+            masters.push(master.map_err(|error| Unfit::Here(text(error)))?);
         }
-        let handler = self.handlers.get(&name.subtype);
-        // A worker of another build has machine code of another engine.
-        let fitting = handler
-            .filter(|handler| worker.outdated() || device.handler.digest == handler.digest.to_string());
-        let container = match fitting {
-            Some(handler) => {
-                device.handler = describe(handler);
-                Arc::clone(&handler.container)
-            }
-            None => Arc::new(container.into()),
-        };
-        let outdated = worker.outdated() && fitting.is_some();
-        let tenant = self.tenant(&name);
-        let key = worker.hello().tenant.clone();
-        let foundation = Foundation {
-            ring,
-            container,
-            stores,
-            // Whose it is now, if it has to be started again.
-            worker: if outdated { worker_of(tenant, Minor(device.minor)) } else { key },
-            confines: confines(tenant)?,
-        };
-        let (minor, id) = (Minor(device.minor), DeviceId(device.id));
-        let device = Device::new(device, foundation, &self.records, &self.pool, &self.journal);
-        Ok(Adopted { minor, id, name, device: device.served_by(worker), outdated })
+        Ok(masters)
     }
+
+    /// What a device of a worker that was adopted is started with when it has to be started again, or why it can not
+    /// be. The handler in `device` is then that one, and so are its options.
+    fn next_handler(
+        &self,
+        name: &DeviceName,
+        tenant: &Tenant,
+        device: &mut Served,
+        outdated: bool,
+    ) -> Result<Arc<File>, String> {
+        let said = &mut device.handler;
+        for text in [&mut said.subtype, &mut said.name, &mut said.version, &mut said.digest] {
+            *text = one_line(text);
+        }
+        let subtype = &name.subtype;
+        let Some(handler) = self.handlers.get(subtype) else {
+            return Err(format!(
+                "no handler for subtype {subtype:?} is installed; install it and restart lunboxd"
+            ));
+        };
+        if !tenant.handlers.allows(subtype) {
+            return Err(format!(
+                "tenant {} may not use handler {subtype:?}; name it in the tenant's `handlers` in the policy file",
+                tenant.name
+            ));
+        }
+        let whole = whole_text();
+        let schema = handler.manifest.schema.as_ref().unwrap_or(&whole);
+        let parsed = parse(schema, &Cfgstring::parse(&name.config).text).map_err(text)?;
+        let asked = parsed.stores.iter().map(|request| (request.option.clone(), request.locator.to_string()));
+        if !asked.eq(device.stores.iter().map(|store| (store.option.clone(), store.locator.clone()))) {
+            return Err(
+                "its stores are not those that the installed handler asks for; disable and enable it"
+                    .to_owned(),
+            );
+        }
+        if !outdated && device.handler.digest != handler.digest.to_string() {
+            tracing::info!(
+                device = %name,
+                "goes on with the handler that it has, {}; another one is installed and gets it when it is started again",
+                device.handler.version
+            );
+        }
+        device.handler = describe(handler);
+        device.options = parsed.options;
+        for store in &mut device.stores {
+            if let StoreKind::Memory { bytes } = &mut store.kind {
+                *bytes = device.size;
+            }
+        }
+        Ok(Arc::clone(&handler.container))
+    }
+}
+
+/// A predecessor has died between the worker's answer and the kernel's: the loop has a size that the kernel does not
+/// know of.
+fn resize(worker: &Worker, minor: Minor, name: &DeviceName, bytes: u64) {
+    let patience_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+    let resized = worker.ask_for(&[], PATIENCE.saturating_mul(2), |call| Request::Resize {
+        call,
+        minor: minor.0,
+        bytes,
+        patience_ms,
+    });
+    match resized {
+        Ok(()) => tracing::info!(device = %name, bytes, "resized to what the kernel says"),
+        Err(error) => tracing::error!(
+            device = %name,
+            bytes,
+            "its loop has another size than the kernel says: {error}; repair it: lunbox device reset {name}"
+        ),
+    }
+}
+
+/// A name as its node has it.
+fn full(name: &DeviceName) -> String {
+    format!("tcm-user/{}/{}/{}/{}", name.hba, name.device, name.subtype, name.config)
 }
 
 fn describe(handler: &Installed) -> Handler {
@@ -262,21 +401,12 @@ impl Starter for Opener {
         self.handlers.subtypes()
     }
 
+    fn tenant(&self, name: &DeviceName) -> String {
+        self.tenant_of(name).name.clone()
+    }
+
     fn adopt(&self) -> Vec<Adopted<Device>> {
-        let mut adopted = Vec::new();
-        for inherited in self.pool.adopt() {
-            let worker = Arc::clone(&inherited.worker);
-            let (minor, name) = (Minor(inherited.device.minor), inherited.device.name.clone());
-            match self.inherit(inherited) {
-                Ok(device) => adopted.push(device),
-                Err(reason) => {
-                    // It is taken over as if its worker had died.
-                    tracing::error!(device = name, "not adopted: {reason}");
-                    evict(&worker, minor);
-                }
-            }
-        }
-        adopted
+        self.pool.adopt(|inherited| self.inherit(inherited))
     }
 
     fn claim(&self, minor: Minor) -> Result<OwnedFd, UioError> {

@@ -21,6 +21,11 @@ pub trait Starter: Send + Sync + 'static {
     /// The subtypes that there are, for messages.
     fn subtypes(&self) -> String;
 
+    /// Whose device it is. Recoveries of one tenant's devices never wait for those of another's.
+    fn tenant(&self, _name: &DeviceName) -> String {
+        String::new()
+    }
+
     /// The devices that a predecessor's workers serve. Called once, before anything else; blocks for some seconds at
     /// the most.
     fn adopt(&self) -> Vec<Adopted<Self::Device>>;
@@ -71,18 +76,29 @@ pub trait Running: Send + 'static {
     /// See [`Setback`]. The device does not run, and can be fenced and launched again.
     fn launch(&mut self, cancel: &Cancel) -> Result<(), Setback>;
 
-    /// Waits until no operation of an earlier loop is left on the stores, and keeps others away from then on. Only
-    /// for a device that does not run.
+    /// Waits until the earlier loop has ended and no operation of it is left on the stores, and keeps others away
+    /// from then on. As long as it takes, or until it is given up. Only for a device that does not run.
     ///
     /// # Errors
     /// See [`Setback`], never [`Setback::Lost`].
-    fn fence(&mut self, cancel: &Cancel) -> Result<(), Setback>;
+    fn fence(&mut self, cancel: &Cancel) -> Result<(), Setback> {
+        self.fence_within(None, cancel)
+    }
 
-    /// Ends the loop; what the device stands on stays open here. A loop that has ended already is no error. Blocks
-    /// for about twice `patience` at the most.
+    /// The same, for about `limit` at the most.
     ///
     /// # Errors
-    /// One line for the operator. Operations may be left on the stores; [`Running::fence`] waits for them.
+    /// As [`Running::fence`]; [`Setback::Refused`] if it took longer.
+    fn fence_within(&mut self, limit: Option<Duration>, cancel: &Cancel) -> Result<(), Setback>;
+
+    /// Ends the loop; what the device stands on stays open here. Blocks for about twice `patience` at the most.
+    ///
+    /// A loop that has ended already is no error, unless it was to be handed over: the next loop can go on without a
+    /// reset of the ring only behind one that ended in order.
+    ///
+    /// # Errors
+    /// One line for the operator. [`Running::condition`] tells whether the loop goes on. If not, what is left of it
+    /// is waited for by [`Running::fence`].
     fn end(&mut self, how: Ending, patience: Duration) -> Result<(), String>;
 
     /// Answers [`Notice::IdentityWanted`]; never blocks.

@@ -9,18 +9,19 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow, bail};
 use lunbox_control::{EventKind, Server, ServerHandle};
 use lunbox_engine::{Shelf, engine_digest};
-use lunbox_policy::Policy;
+use lunbox_policy::{Jail, Policy};
 use lunbox_tcmu::Netlink;
+use lunbox_wire::RingKind;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::Cli;
 use crate::compiler::{Compiler, TIME_LIMIT};
-use crate::control::{Control, Message, Outcome};
+use crate::control::{Control, Message, Outcome, is_readable};
 use crate::control_socket::{self, Door};
 use crate::device::Device;
-use crate::handlers::{Handlers, Loader};
+use crate::handlers::{Handlers, Loader, Overlong};
 use crate::job::Surroundings;
 use crate::journal::Journal;
 use crate::list;
@@ -44,6 +45,9 @@ const RETRIES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration
 /// How long workers without devices may take to end.
 const LEAVING: Duration = Duration::from_secs(3);
 
+/// How long a component is remembered that took too long to be compiled.
+const OVERLONG: Duration = Duration::from_secs(60 * 60);
+
 /// This program, also when its file was replaced since.
 const SELF: &str = "/proc/self/exe";
 
@@ -54,7 +58,7 @@ const SELF: &str = "/proc/self/exe";
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.list_handlers {
         // Without the shelf: a look changes nothing.
-        let loader = loader(cli, None)?;
+        let loader = loader(cli, None, false)?;
         return list::print(&Handlers::load(&cli.handler_path, &loader)?);
     }
     if !nix::unistd::geteuid().is_root() {
@@ -67,6 +71,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .context("making a signalfd")?;
     let policy = Policy::load(&cli.policy).context("policy")?;
+    for warning in policy.warnings() {
+        tracing::warn!("{warning}");
+    }
     let _lock = InstanceLock::take(Path::new(LOCK_PATH))?;
     let build = build()?;
     tracing::info!(build, policy = ?policy.source(), "starting");
@@ -78,8 +85,17 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         ..Surroundings::default()
     };
     ensure_loaded(&around.configfs)?;
-    let loader = loader(cli, Some(&cli.cache_dir))?;
-    let handlers = Handlers::load(&cli.handler_path, &loader)?;
+    // All tenants use what it makes.
+    let required = policy.tenants().any(|tenant| tenant.jail == Jail::Required);
+    let loader = loader(cli, Some(&cli.cache_dir), required)?;
+    let urgent = urgent(cli)?;
+    let handlers = Handlers::load_unless(&cli.handler_path, &loader, &|| is_pending(&urgent))?;
+    if is_pending(&urgent) {
+        tracing::info!(
+            "told to end before anything was served; workers of a predecessor, if there are any, go on"
+        );
+        return Ok(());
+    }
     if handlers.iter().next().is_none() {
         tracing::warn!(path = %cli.handler_path.display(), "no handlers: every device will be refused");
     }
@@ -98,7 +114,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let door = daemon.listen(cli)?;
     // Nobody has set it before.
     let _ = publisher.set(door.publisher());
-    daemon.serve(inbox, &signals)
+    daemon.serve(inbox, &signals, &urgent)
 }
 
 /// A device takes some descriptors here, and the usual limit is for programs that use select(2).
@@ -115,8 +131,23 @@ fn level(cli: &Cli) -> String {
     cli.level().to_string().to_lowercase()
 }
 
-fn loader(cli: &Cli, shelf: Option<&Path>) -> anyhow::Result<Loader> {
+/// The signals by which the program ends, for a start that takes long. It is never read: whoever serves does that.
+fn urgent(cli: &Cli) -> anyhow::Result<SignalFd> {
+    let mut signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    if !cli.single_process {
+        signals.add(Signal::SIGUSR2);
+    }
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("making a signalfd")
+}
+
+fn is_pending(signals: &SignalFd) -> bool {
+    is_readable(Some(signals.as_fd()))
+}
+
+fn loader(cli: &Cli, shelf: Option<&Path>, required: bool) -> anyhow::Result<Loader> {
     let engine = engine_digest()?;
+    let overlong = shelf.map(|_| Overlong { directory: cli.run_dir.join("overlong"), memory: OVERLONG });
     let shelf = shelf.and_then(|path| {
         let opened = Shelf::open(path, engine);
         opened
@@ -125,8 +156,8 @@ fn loader(cli: &Cli, shelf: Option<&Path>) -> anyhow::Result<Loader> {
             })
             .ok()
     });
-    let compiler = Compiler { executable: PathBuf::from(SELF), level: level(cli), limit: TIME_LIMIT };
-    Ok(Loader { compiler, engine, shelf })
+    let compiler = Compiler::new(PathBuf::from(SELF), level(cli), TIME_LIMIT).required(required);
+    Ok(Loader { compiler, engine, shelf, overlong })
 }
 
 fn place(cli: &Cli, build: &str) -> Place {
@@ -175,6 +206,7 @@ impl Daemon {
         let pool = Pool::new(spawner, listener, around.journal.clone());
         let opener = Opener {
             rings: kernel_rings(),
+            ring: RingKind::Uio,
             handlers,
             policy,
             uio: around.uio.clone(),
@@ -202,11 +234,16 @@ impl Daemon {
         Server::start(&cli.run_dir.join("control.sock"), Arc::new(door)).context("control socket")
     }
 
-    fn serve(&self, inbox: Inbox<Message<Device>>, signals: &SignalFd) -> anyhow::Result<()> {
+    fn serve(
+        &self,
+        inbox: Inbox<Message<Device>>,
+        signals: &SignalFd,
+        urgent: &SignalFd,
+    ) -> anyhow::Result<()> {
         let netlink = Netlink::open()?;
         let opener = Arc::clone(&self.opener);
         let mut control = Control::new(netlink, opener, self.around.clone(), self.mailbox.clone(), inbox);
-        control.start()?;
+        control.start_unless(Some(urgent.as_fd()))?;
         let journal = &self.around.journal;
         tracing::info!(devices = control.devices(), "ready");
         journal.supervisor(EventKind::PhaseChanged, "serving");

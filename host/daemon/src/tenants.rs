@@ -17,34 +17,38 @@ pub fn worker_of(tenant: &Tenant, minor: Minor) -> String {
 }
 
 /// How its workers are confined.
-///
-/// # Errors
-/// Its user is not known to the system.
-pub fn confines(tenant: &Tenant) -> Result<Confines, String> {
-    let user = tenant.user.as_ref().map(|user| {
-        numbers(user).map_err(|problem| {
-            format!(
-                "user {user} of tenant {}: {problem}; create the user, or correct the policy file",
-                tenant.name
-            )
-        })
-    });
-    Ok(Confines { user: user.transpose()?, required: tenant.jail == Jail::Required })
+pub fn confines(tenant: &Tenant) -> Confines {
+    Confines { user: tenant.user.clone(), required: tenant.jail == Jail::Required }
 }
 
-fn numbers(user: &User) -> Result<(u32, u32), String> {
+/// User and group to become.
+///
+/// # Errors
+/// The system does not know the user, or can not tell.
+pub(crate) fn numbers(user: &User) -> Result<(u32, u32), String> {
     let unreadable = |errno| format!("the user database can not be read: {errno}");
-    match user {
+    let ids = match user {
         User::Name(name) => match Account::from_name(name).map_err(unreadable)? {
-            Some(account) if account.uid.is_root() => Err("it is root".to_owned()),
-            Some(account) => Ok((account.uid.as_raw(), account.gid.as_raw())),
-            None => Err("there is none of that name".to_owned()),
+            Some(account) => (account.uid.as_raw(), account.gid.as_raw()),
+            None => return Err("there is none of that name".to_owned()),
         },
-        User::Ids { uid, gid: Some(gid) } => Ok((*uid, *gid)),
+        User::Ids { uid, gid: Some(gid) } => (*uid, *gid),
         User::Ids { uid, gid: None } => {
             let account = Account::from_uid(Uid::from_raw(*uid)).map_err(unreadable)?;
-            Ok((*uid, account.map_or(*uid, |account| account.gid.as_raw())))
+            (*uid, account.map_or(*uid, |account| account.gid.as_raw()))
         }
+    };
+    not_root(ids)
+}
+
+/// The policy file refuses numbers that are 0; this is about what the user database makes of names and users.
+fn not_root(ids: (u32, u32)) -> Result<(u32, u32), String> {
+    match ids {
+        (0, _) => Err("it is root".to_owned()),
+        (_, 0) => {
+            Err("its group is that of root (0); give it another, or name one: user = \"UID:GID\"".to_owned())
+        }
+        ids => Ok(ids),
     }
 }
 
@@ -71,10 +75,25 @@ mod tests {
 
     #[test]
     fn users_become_numbers_and_unknown_ones_are_named() {
-        assert_eq!(confines(&tenant("")), Ok(Confines::default()));
-        let confined = confines(&tenant("user = \"4242:4243\"\njail = \"required\"")).unwrap();
-        assert_eq!(confined, Confines { user: Some((4242, 4243)), required: true });
-        let error = confines(&tenant("user = \"no-such-user\"")).unwrap_err();
-        assert!(error.contains("no-such-user") && error.contains("policy file"), "{error}");
+        assert_eq!(confines(&tenant("")), Confines::default());
+        let confined = confines(&tenant("user = \"4242:4243\"\njail = \"required\""));
+        assert!(confined.required);
+        assert_eq!(numbers(&confined.user.unwrap()), Ok((4242, 4243)));
+        let user = confines(&tenant("user = \"no-such-user\"")).user.unwrap();
+        let error = numbers(&user).unwrap_err();
+        assert!(error.contains("none of that name"), "{error}");
+    }
+
+    #[test]
+    fn neither_user_nor_group_may_be_roots() {
+        assert_eq!(not_root((5, 60)), Ok((5, 60)));
+        // As `sync` has it on some systems.
+        let error = not_root((5, 0)).unwrap_err();
+        assert!(error.contains("group") && error.contains("UID:GID"), "{error}");
+        assert!(not_root((0, 5)).unwrap_err().contains("root"));
+        // The user database's word is asked for, by name as well as by number.
+        for user in [User::Name("root".to_owned()), User::Ids { uid: 0, gid: None }] {
+            assert!(numbers(&user).is_err(), "{user}");
+        }
     }
 }

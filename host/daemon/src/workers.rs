@@ -9,6 +9,9 @@
 pub mod adopt;
 pub mod client;
 mod dying;
+pub mod greeting;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub mod spawn;
 
 use std::collections::BTreeMap;
@@ -23,7 +26,7 @@ use lunbox_wire::{Device as Served, Hello, Link};
 use crate::journal::{Journal, milliseconds};
 use crate::service::{Cancel, Setback};
 
-pub use client::{Answer, AskError, Listener, Worker};
+pub use client::{Answer, AskError, Listener, MOST_DEVICES, Worker, ask_for_status};
 pub use spawn::{Confines, Spawner};
 
 /// After so long a worker that dies has not died in quick succession.
@@ -71,6 +74,17 @@ pub struct Inherited {
     pub descriptors: Vec<OwnedFd>,
 }
 
+/// Why a device of a worker that was adopted is not gone on with.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Its UIO node has gone, and the loop was ended.
+    Gone,
+    /// It can not be supervised here, for this reason; the worker is not to blame.
+    Here(String),
+    /// What the worker says of it is not so.
+    Lie(String),
+}
+
 /// How long a worker is not started again after so many deaths in quick succession: 0, 0.1, 0.2 … 10 s.
 fn pause(deaths: u32) -> Duration {
     match deaths {
@@ -80,6 +94,17 @@ fn pause(deaths: u32) -> Duration {
             Duration::from_millis(100).saturating_mul(factor).min(LONGEST_PAUSE)
         }
     }
+}
+
+/// A worker that may get one more device.
+fn room(worker: Arc<Worker>) -> Result<Arc<Worker>, Setback> {
+    if worker.devices() < MOST_DEVICES {
+        return Ok(worker);
+    }
+    Err(Setback::Refused(format!(
+        "its worker has {MOST_DEVICES} devices, which is all that one may have; divide them between more tenants, or say \
+         own_worker_per_device in the policy file"
+    )))
 }
 
 impl Slot {
@@ -135,10 +160,11 @@ impl Pool {
         loop {
             let rest = {
                 let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(worker) =
-                    slot.current.as_ref().filter(|worker| !worker.is_lost() && !worker.leaving())
-                {
-                    return Ok(Arc::clone(worker));
+                match slot.current.clone() {
+                    // Whoever is quicker than the one who notes the death.
+                    Some(worker) if worker.is_lost() => slot.note_death(&worker),
+                    Some(worker) if !worker.leaving() => return room(worker),
+                    Some(_) | None => {}
                 }
                 let rest = slot.rest();
                 if rest.is_zero() {
@@ -193,7 +219,7 @@ impl Pool {
         hello: Hello,
         devices: &[Minor],
         origin: client::Origin,
-    ) -> Result<Arc<Worker>, client::GreetError> {
+    ) -> Result<Arc<Worker>, greeting::GreetError> {
         let pool = Arc::clone(self);
         let worker =
             Worker::listen(link, hello, devices, origin, Arc::clone(&self.listener), move |worker| {
@@ -232,11 +258,12 @@ impl Pool {
         }
     }
 
-    /// Takes over the workers that a predecessor left, and their devices.
-    pub fn adopt(self: &Arc<Self>) -> Vec<Inherited> {
-        let mut inherited = Vec::new();
-        for found in self.spawner.find() {
-            let adopt::Found { link, hello, origin, devices } = found;
+    /// Takes over the workers that a predecessor left, and of their devices those that `judge` finds fit. Called on
+    /// several threads at a time. No worker is waited for for longer than about half a minute, whatever it does.
+    pub fn adopt<T: Send>(self: &Arc<Self>, judge: impl Fn(Inherited) -> Result<T, Unfit> + Sync) -> Vec<T> {
+        let mut kept = Vec::new();
+        // One after the other: of two workers of one name the first is the one that gets further devices.
+        for adopt::Found { link, hello, origin, devices } in self.spawner.find() {
             let key = hello.tenant.clone();
             let minors: Vec<_> = devices.iter().map(|device| Minor(device.minor)).collect();
             let worker = match self.keep(link, hello, &minors, origin) {
@@ -257,16 +284,19 @@ impl Pool {
             if !worker.outdated() {
                 let slot = self.slot(&key);
                 let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-                // Of two the first stays; the other serves what it has.
+                // The other one serves what it has.
                 slot.current.get_or_insert_with(|| Arc::clone(&worker));
             }
-            let adopted = adopt::devices(&worker, devices);
+            kept.push((worker, devices));
+        }
+        let adopted = adopt::several(&kept, |(worker, devices)| {
+            let adopted = adopt::devices(worker, devices, &judge);
             if adopted.is_empty() && worker.outdated() {
                 worker.leave();
             }
-            inherited.extend(adopted);
-        }
-        inherited
+            adopted
+        });
+        adopted.into_iter().flatten().collect()
     }
 
     /// All workers that run.
@@ -366,5 +396,48 @@ mod tests {
         let pauses: Vec<u128> = (0..12).map(|deaths| pause(deaths).as_millis()).collect();
         assert_eq!(pauses, [0, 0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
         assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+
+    /// A pool that can not start workers, and has this one for "acme".
+    fn pool(current: &Arc<Worker>) -> (Arc<Pool>, Arc<Mutex<Slot>>) {
+        let spawner = Spawner {
+            place: spawn::Place::Process { executable: "/no/such/program".into() },
+            sockets: "/no/such/directory".into(),
+            build: "test".to_owned(),
+            level: "info".to_owned(),
+        };
+        let pool = Pool::new(spawner, Arc::new(|_, _| {}), Journal::default());
+        let slot = pool.slot("acme");
+        slot.lock().unwrap().current = Some(Arc::clone(current));
+        (pool, slot)
+    }
+
+    #[test]
+    fn a_death_counts_even_if_whoever_wants_the_next_worker_is_quicker_than_the_news() {
+        let worker = scripted::worker("acme", &[], |_| Vec::new(), || {});
+        let (pool, slot) = pool(&worker);
+        worker.kill();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !worker.is_lost() {
+            assert!(Instant::now() < deadline, "its death was not noticed");
+            std::thread::yield_now();
+        }
+        let setback = pool.worker("acme", &Confines::default(), &Cancel::default()).unwrap_err();
+        assert!(matches!(setback, Setback::Refused(_)), "{setback}");
+        // The death, and the start that failed.
+        let slot = slot.lock().unwrap();
+        assert_eq!((slot.deaths, slot.died), (2, true));
+    }
+
+    #[test]
+    fn a_worker_has_no_more_devices_than_a_successor_would_believe() {
+        let minors: Vec<u32> = (0..4096).collect();
+        let worker = scripted::worker("acme", &minors, |_| Vec::new(), || {});
+        let (pool, _) = pool(&worker);
+        let ask = || pool.worker("acme", &Confines::default(), &Cancel::default());
+        let setback = ask().unwrap_err().to_string();
+        assert!(setback.contains("4096 devices") && setback.contains("own_worker_per_device"), "{setback}");
+        worker.delist(Minor(0));
+        assert!(Arc::ptr_eq(&ask().unwrap(), &worker));
     }
 }

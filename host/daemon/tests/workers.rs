@@ -154,6 +154,50 @@ fn a_socket_without_a_worker_is_removed_and_a_worker_that_is_mute_is_ended() {
 }
 
 #[test]
+fn a_worker_that_greets_as_anothers_is_ended_and_its_devices_are_taken_over() {
+    let machine = Machine::new();
+    let disk = machine.create(0, "disk");
+    let (link, pid) = machine.by_hand("one", &disk);
+    let process = lunbox_wire::peer::Process::open(pid).unwrap();
+    // It listens where the supervisor has put the worker of another tenant.
+    let sockets = machine.sockets();
+    std::fs::rename(sockets.join("default.sock"), sockets.join("acme.sock")).unwrap();
+    drop(link);
+    machine.free(Minor(0));
+    let daemon = machine.start("one");
+    assert!(process.has_ended().unwrap() && !sockets.join("acme.sock").exists());
+    let worker = daemon.worker();
+    assert_eq!((worker.pid() == pid, worker.hello().tenant.as_str()), (false, "default"));
+    let load = Load::begin(&disk);
+    load.goes_on(50);
+    load.end();
+    daemon.stop();
+    disk.check();
+}
+
+#[test]
+fn a_device_that_policy_has_given_to_another_tenant_moves_to_its_worker_without_block_and_reset() {
+    let machine = Machine::new();
+    let disk = machine.create(0, "disk");
+    let (link, pid) = machine.by_hand("one", &disk);
+    let load = Load::begin(&disk);
+    load.goes_on(100);
+    drop(link);
+    let daemon =
+        machine.start_under("version = 1\n[[tenant]]\nname = \"acme\"\nmatch = [{ device = \"disk\" }]\n");
+    wait_until("its tenant's worker serves it", || {
+        let alive = daemon.pool.alive();
+        alive.iter().any(|worker| worker.hello().tenant == "acme" && worker.devices() == 1)
+            && alive.iter().all(|worker| worker.pid() != pid || worker.devices() == 0)
+    });
+    load.goes_on(100);
+    assert!(machine.untouched("disk"), "neither blocked nor reset");
+    assert_eq!(load.end(), 0, "no command was sent back");
+    daemon.stop();
+    disk.check();
+}
+
+#[test]
 fn the_control_socket_shows_resets_and_hands_over() {
     let machine = Machine::new();
     let disk = machine.create(0, "disk");

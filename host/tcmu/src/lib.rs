@@ -24,4 +24,4 @@ mod uio;
 pub use configfs::{Configfs, ConfigfsError, DeviceDirectory, Reset};
 pub use name::{DeviceId, DeviceName, Minor, NameError};
 pub use netlink::{Change, DeviceEvent, Event, EventKind, Netlink, NetlinkError, RECEIVE_BUFFER};
-pub use uio::{Uio, UioError, UioNode};
+pub use uio::{Held, Uio, UioError, UioNode};

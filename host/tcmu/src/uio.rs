@@ -3,17 +3,29 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 
 use crate::name::{DeviceName, Minor, NameError};
 
 /// Value of the `version` attribute that this crate understands (`TCMU_MAILBOX_VERSION`).
 const VERSION: &str = "2";
+
+/// What a descriptor is; see [`Uio::held`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The node, and its device is there.
+    Live,
+    /// A node of this number whose device has gone.
+    Dead,
+    /// Something else.
+    Foreign,
+}
 
 /// Where UIO nodes are looked for.
 #[derive(Clone, Debug)]
@@ -167,6 +179,37 @@ impl Uio {
             errno => UioError::Access { minor, path, source: errno.into() },
         })
     }
+
+    /// What a descriptor that came from another process has to do with a node. Never blocks, and changes nothing.
+    ///
+    /// A node has one opener at a time, so whoever holds [`Held::Live`] is the one that serves the device.
+    ///
+    /// # Errors
+    /// [`UioError::Gone`] if there is no such node any more, [`UioError::Access`].
+    pub fn held(&self, minor: Minor, fd: impl AsFd) -> Result<Held, UioError> {
+        let path = self.class.join(minor.to_string()).join("dev");
+        let wrong = |errno: Errno| UioError::Access { minor, path: path.clone(), source: errno.into() };
+        let opened = fstat(fd.as_fd()).map_err(wrong)?;
+        let numbers = read(minor, &path)?;
+        let number = numbers
+            .trim()
+            .split_once(':')
+            .and_then(|(major, minor)| Some(makedev(major.parse().ok()?, minor.parse().ok()?)));
+        let character = SFlag::from_bits_truncate(opened.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+        if !character || number != Some(opened.st_rdev) {
+            return Ok(Held::Foreign);
+        }
+        Ok(if lives(fd).map_err(wrong)? { Held::Live } else { Held::Dead })
+    }
+}
+
+/// drivers/uio/uio.c: a node whose device was unregistered answers poll with an error. Its number may belong to another
+/// device by then.
+fn lives(fd: impl AsFd) -> Result<bool, Errno> {
+    let mut asked = [PollFd::new(fd.as_fd(), PollFlags::empty())];
+    poll(&mut asked, PollTimeout::ZERO)?;
+    let seen = asked.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+    Ok(!seen.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL))
 }
 
 fn read(minor: Minor, path: &Path) -> Result<String, UioError> {

@@ -110,6 +110,9 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             drop(answer.send(Ok(())));
             return;
         };
+        if self.unblocking.contains(&minor) {
+            return refuse("it is just being adopted; try again later");
+        }
         if let Some(job) = entry.job {
             let doing =
                 self.jobs.progress(job).unwrap_or_else(|| "it is being changed or stopped".to_owned());

@@ -30,10 +30,12 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 }
                 return self.work_off();
             }
-            Finished::Unblocked { name, result } => {
+            Finished::Unblocked { minor, name, result } => {
                 if let Err(reason) = result {
                     tracing::error!(device = %name, "commands may be blocked: {reason}");
                 }
+                self.unblocking.remove(&minor);
+                self.mend(minor);
                 return self.work_off();
             }
             Finished::Admitted { minor, reason, admission } => {

@@ -2,7 +2,8 @@
 //!
 //! Admissions have a lane of their own: one may hang in storage that does not answer, and then only further
 //! admissions wait behind it, never the stop of a device. So have recoveries, which may wait without limit until the
-//! operations of a dead process are gone, and must not hold up admissions.
+//! operations of a dead process are gone, and must not hold up admissions, nor the recoveries of another tenant, whose
+//! storage may be fine.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use crate::job::{Course, Job, Reason};
 /// Most jobs of one lane at one time. More wait their turn: a mass creation must not become a thousand threads.
 pub(super) const MAX_JOBS: usize = 32;
 
-/// The same for recoveries: each that waits for storage takes a thread, and the storage of others may be fine.
-pub(super) const MAX_RECOVERIES: usize = 128;
+/// The same for the recoveries of one tenant: each that waits for storage takes a thread.
+pub(super) const MAX_RECOVERIES: usize = 64;
 
 /// Tells one job from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +38,8 @@ pub(super) struct Watch {
 pub(super) enum Task {
     /// Somebody waits for it.
     Admission(Course),
-    /// Nobody waits for it, until somebody wants the device gone.
-    Recovery(Course),
+    /// Nobody waits for it, until somebody wants the device gone. It is a device of this tenant.
+    Recovery(Course, String),
     /// Stops a device that lives on in the kernel.
     Leaving,
     Other,
@@ -50,7 +51,8 @@ pub(super) struct Jobs<D> {
     issued: u64,
     watched: BTreeMap<Ticket, Watch>,
     admissions: Lane<D>,
-    recoveries: Lane<D>,
+    /// By tenant.
+    recoveries: BTreeMap<String, Lane<D>>,
     others: Lane<D>,
 }
 
@@ -68,7 +70,7 @@ impl<D> Default for Jobs<D> {
             issued: 0,
             watched: BTreeMap::new(),
             admissions: Lane::new(MAX_JOBS),
-            recoveries: Lane::new(MAX_RECOVERIES),
+            recoveries: BTreeMap::new(),
             others: Lane::new(MAX_JOBS),
         }
     }
@@ -95,14 +97,14 @@ impl<D> Jobs<D> {
         self.watched.is_empty()
     }
 
-    /// Puts a job at the end of its lane.
-    pub fn add(&mut self, minor: Minor, job: Job<D>) -> Ticket {
+    /// Puts a job at the end of its lane; `tenant` is whose device it is about, asked for only if that matters.
+    pub fn add(&mut self, minor: Minor, job: Job<D>, tenant: impl FnOnce(&Job<D>) -> String) -> Ticket {
         let ticket = Ticket(self.issued);
         self.issued += 1;
         let task = match &job {
             Job::Admit { reason: Reason::TakeOver, course, .. }
             | Job::Revive { course, .. }
-            | Job::HandOver { course, .. } => Task::Recovery(course.clone()),
+            | Job::HandOver { course, .. } => Task::Recovery(course.clone(), tenant(&job)),
             Job::Admit { course, .. } => Task::Admission(course.clone()),
             Job::Stop { block: Some(_), .. } => Task::Leaving,
             _ => Task::Other,
@@ -115,19 +117,40 @@ impl<D> Jobs<D> {
     fn lane(&mut self, task: &Task) -> &mut Lane<D> {
         match task {
             Task::Admission(_) => &mut self.admissions,
-            Task::Recovery(_) => &mut self.recoveries,
+            Task::Recovery(_, tenant) => {
+                self.recoveries.entry(tenant.clone()).or_insert_with(|| Lane::new(MAX_RECOVERIES))
+            }
             Task::Leaving | Task::Other => &mut self.others,
+        }
+    }
+
+    /// Forgets a tenant that has no recoveries.
+    fn tidy(&mut self, task: &Task) {
+        if let Task::Recovery(_, tenant) = task
+            && self.recoveries.get(tenant).is_some_and(|lane| lane.running == 0 && lane.backlog.is_empty())
+        {
+            self.recoveries.remove(tenant);
         }
     }
 
     /// The next job that may have a thread.
     pub fn take(&mut self) -> Option<(Ticket, Job<D>)> {
         let next = self.others.take().or_else(|| self.admissions.take());
-        let (ticket, job) = next.or_else(|| self.recoveries.take())?;
+        let (ticket, job) = next.or_else(|| self.recoveries.values_mut().find_map(Lane::take))?;
         if let Some(watch) = self.watched.get_mut(&ticket) {
             watch.since = Some(Instant::now());
         }
         Some((ticket, job))
+    }
+
+    /// Takes a job back for which there was no thread: it is the next of its lane again.
+    pub fn put_back(&mut self, ticket: Ticket, job: Option<Job<D>>) {
+        let (Some(mut watch), Some(job)) = (self.watched.remove(&ticket), job) else { return };
+        watch.since = None;
+        let lane = self.lane(&watch.task);
+        lane.running -= 1;
+        lane.backlog.push_front((ticket, job));
+        self.watched.insert(ticket, watch);
     }
 
     /// What was remembered of a job on which a thread worked, and which is done with or waited for no longer. `None`
@@ -135,7 +158,13 @@ impl<D> Jobs<D> {
     pub fn end(&mut self, ticket: Ticket) -> Option<Watch> {
         let watch = self.watched.remove(&ticket)?;
         self.lane(&watch.task).running -= 1;
+        self.tidy(&watch.task);
         Some(watch)
+    }
+
+    /// Somebody waits for the job.
+    pub fn is_watched(&self, ticket: Ticket) -> bool {
+        self.watched.contains_key(&ticket)
     }
 
     pub fn is_leaving(&self, ticket: Ticket) -> bool {
@@ -146,24 +175,28 @@ impl<D> Jobs<D> {
     /// wait for many that hang.
     pub fn cancel(&mut self, ticket: Ticket) -> Option<Job<D>> {
         let watch = self.watched.get_mut(&ticket)?;
-        let Task::Recovery(course) = &watch.task else { return None };
+        let Task::Recovery(course, tenant) = &watch.task else { return None };
         course.cancel.cancel();
         watch.cancelled.get_or_insert_with(Instant::now);
-        let position = self.recoveries.backlog.iter().position(|(waiting, _)| *waiting == ticket)?;
-        self.watched.remove(&ticket);
-        self.recoveries.backlog.remove(position).map(|(_, job)| job)
+        let lane = self.recoveries.get_mut(tenant)?;
+        let position = lane.backlog.iter().position(|(waiting, _)| *waiting == ticket)?;
+        let (_, job) = lane.backlog.remove(position)?;
+        if let Some(watch) = self.watched.remove(&ticket) {
+            self.tidy(&watch.task);
+        }
+        Some(job)
     }
 
     /// The recoveries that wait or run, and their nodes.
     pub fn recoveries(&self) -> Vec<(Ticket, Minor)> {
-        let recoveries = self.watched.iter().filter(|(_, watch)| matches!(watch.task, Task::Recovery(_)));
+        let recoveries = self.watched.iter().filter(|(_, watch)| matches!(watch.task, Task::Recovery(..)));
         recoveries.map(|(&ticket, watch)| (ticket, watch.minor)).collect()
     }
 
     /// How far a job has got, if that is known.
     pub fn progress(&self, ticket: Ticket) -> Option<String> {
         match &self.watched.get(&ticket)?.task {
-            Task::Admission(course) | Task::Recovery(course) => Some(course.progress.to_string()),
+            Task::Admission(course) | Task::Recovery(course, _) => Some(course.progress.to_string()),
             Task::Leaving | Task::Other => None,
         }
     }
@@ -184,7 +217,7 @@ impl<D> Jobs<D> {
         self.watched.iter().filter_map(|(&ticket, watch)| {
             let since = match watch.task {
                 Task::Admission(_) => watch.since?,
-                Task::Recovery(_) => watch.cancelled?,
+                Task::Recovery(..) => watch.cancelled?,
                 Task::Leaving | Task::Other => return None,
             };
             Some((ticket, watch.minor, since))

@@ -47,7 +47,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
 
     /// Brings a device back that runs no more, unless somebody is at it or it is to go.
     pub(super) fn mend(&mut self, minor: Minor) {
-        if self.phase == Phase::Stopping {
+        if self.phase == Phase::Stopping || self.unblocking.contains(&minor) {
             return;
         }
         let entry = self.registry.entry(minor);
@@ -108,6 +108,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     /// Takes back a device that was to be revived.
     pub(super) fn revived(&mut self, minor: Minor, device: S::Device, result: Result<(), Setback>) {
         let Some(served) = self.registry.served(minor) else { return };
+        let serves = device.condition() == Condition::Serving;
         served.give_back(device);
         let recovery = &mut served.recovery;
         match result {
@@ -124,7 +125,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 tracing::error!(device = %served.name, "not brought back: {setback}");
                 recovery.refused = matches!(setback, Setback::Refused(_));
                 self.around.journal.device(EventKind::DeviceRefused, &served.name, &setback);
-                if setback == Setback::Cancelled {
+                // Otherwise it is tried again, and they are told of that.
+                if setback == Setback::Cancelled || serves {
                     self.tell_askers(minor, &Err(setback.to_string()));
                 }
             }
@@ -139,6 +141,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         result: Result<(), Setback>,
     ) -> bool {
         let Some(served) = self.registry.served(minor) else { return false };
+        let serves = device.condition() == Condition::Serving;
         served.give_back(device);
         match result {
             Ok(()) => {
@@ -147,6 +150,11 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 false
             }
             Err(Setback::Cancelled) => false,
+            // What it has in memory there would be lost.
+            Err(setback) if serves => {
+                tracing::warn!(device = %served.name, "stays in its worker, which is of another build: {setback}");
+                false
+            }
             Err(setback) => {
                 tracing::error!(device = %served.name, "not handed over: {setback}; bringing it back");
                 self.phase != Phase::Stopping
@@ -156,10 +164,12 @@ impl<K: Kernel, S: Starter> Control<K, S> {
 
     /// Moves the next device that is in a worker of another build, one at a time.
     pub(super) fn hand_over_next(&mut self) {
-        if self.phase != Phase::Serving || self.moving.is_some_and(|minor| self.is_at_work(minor)) {
+        // A device that could not be moved and is brought back holds up none of the others.
+        if self.phase != Phase::Serving || self.moving.is_some_and(|ticket| self.jobs.is_watched(ticket)) {
             return;
         }
         self.moving = None;
+        let mut moving = None;
         let outdated = std::mem::take(&mut self.outdated);
         for &minor in &outdated {
             let entry = self.registry.entry(minor);
@@ -168,22 +178,20 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 && let Some(device) = served.device.take()
             {
                 let name = served.name.clone();
-                self.moving = Some(minor);
-                self.begin(minor, None, Job::HandOver { minor, device, name, course: Course::default() });
+                let job = Job::HandOver { minor, device, name, course: Course::default() };
+                self.begin(minor, None, job);
+                self.moving = self.registry.entry(minor).job;
+                moving = Some(minor);
                 break;
             }
         }
         self.outdated = outdated;
-        if let Some(minor) = self.moving {
+        if let Some(minor) = moving {
             self.outdated.remove(&minor);
         }
         // Devices that have gone meanwhile.
         let registry = &mut self.registry;
         self.outdated.retain(|&minor| registry.served(minor).is_some());
-    }
-
-    fn is_at_work(&mut self, minor: Minor) -> bool {
-        self.registry.get(minor).is_some_and(|entry| entry.job.is_some())
     }
 
     pub(super) fn give_serial(&mut self, minor: Minor, result: Result<String, String>) {

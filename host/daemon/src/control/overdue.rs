@@ -15,7 +15,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     pub(super) fn give_up(&mut self) {
         for (ticket, minor) in self.jobs.overdue(self.around.admission) {
             let Some(watch) = self.jobs.end(ticket) else { continue };
-            let (Task::Admission(course) | Task::Recovery(course)) = &watch.task else { continue };
+            let (Task::Admission(course) | Task::Recovery(course, _)) = &watch.task else { continue };
             course.cancel.cancel();
             tracing::error!(
                 %minor,

@@ -10,10 +10,12 @@
 //! Once netlink is blocked no new event can begin, so that after one more look nothing of ours is left waiting;
 //! the reset ends only what nobody can answer: events whose kind is not known any more.
 
-use std::time::Duration;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 use lunbox_control::EventKind;
-use lunbox_tcmu::{ConfigfsError, Minor, NetlinkError};
+use lunbox_tcmu::{ConfigfsError, DeviceId, DeviceName, Minor, NetlinkError};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Control, Kernel, Phase};
 use crate::job::{Job, Reason};
@@ -25,7 +27,11 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long taking over may take before netlink is unblocked regardless. What takes longer goes on behind the scenes.
 const TAKE_OVER: Duration = Duration::from_secs(20);
 
-/// How long a predecessor's UIO nodes may stay busy: its process ends only when the kernel has torn it down.
+/// How long devices that have gone may take to be ended before their nodes are looked at.
+const DISCARD: Duration = Duration::from_secs(15);
+
+/// How long the UIO node of a device whose `enable` waits may stay busy: a predecessor's process ends only when the
+/// kernel has torn it down.
 const TEAR_DOWN: Duration = Duration::from_secs(5);
 
 /// Why the control plane could not start.
@@ -48,12 +54,22 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     /// # Errors
     /// See [`StartError`]. Netlink is not left blocked.
     pub fn start(&mut self) -> Result<(), StartError> {
-        self.adopt();
-        self.look_for(Reason::Waiting, LOOK)?;
-        self.while_blocked(|control| {
-            control.look_for(Reason::TakeOver, TAKE_OVER)?;
-            Ok(())
-        })?;
+        self.start_unless(None)
+    }
+
+    /// The same, but as soon as `stop` is readable nothing more is begun or waited for. It is left as it is, so that
+    /// [`Control::serve`] sees it at once.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Netlink is not left blocked.
+    pub fn start_unless(&mut self, stop: Option<BorrowedFd<'_>>) -> Result<(), StartError> {
+        self.adopt()?;
+        if !is_readable(stop) {
+            self.look_for(Reason::Waiting, LOOK, stop)?;
+        }
+        if !is_readable(stop) {
+            self.while_blocked(stop, |control| control.look_for(Reason::TakeOver, TAKE_OVER, stop))?;
+        }
         self.phase = Phase::Serving;
         for minor in self.registry.newest_first() {
             if let Some(served) = self.registry.served(minor) {
@@ -66,14 +82,17 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     }
 
     /// Goes on with what a predecessor's workers serve.
-    fn adopt(&mut self) {
+    fn adopt(&mut self) -> Result<(), NetlinkError> {
+        let mut discarded = false;
         for adopted in self.starter.adopt() {
             let Adopted { minor, id, name, device, outdated } = adopted;
-            // Another device may have got the node, or be at it now.
-            let current = self.around.uio.node(minor).is_ok_and(|node| node.name == name);
+            // Another device may have got the node, or be at it now, perhaps one of the same name.
+            let current =
+                self.around.uio.node(minor).is_ok_and(|node| node.name == name) && self.is_still(&name, id);
             if !current || self.registry.served(minor).is_some() {
                 tracing::info!(device = %name, "its UIO node has gone; its worker is told to end it");
                 self.submit(minor, Job::Discard { minor, device, name });
+                discarded = true;
                 continue;
             }
             tracing::info!(device = %name, %minor, outdated, "adopted");
@@ -89,12 +108,25 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             self.submit(minor, Job::Unblock { minor, name });
             self.mend(minor);
         }
+        // What is at those nodes now may want the same files.
+        if discarded && !self.settle(DISCARD)? {
+            tracing::warn!("devices that have gone are still being ended; going on without waiting for them");
+        }
+        Ok(())
+    }
+
+    /// No other device has come in the place of this one.
+    fn is_still(&self, name: &DeviceName, id: DeviceId) -> bool {
+        let directory = self.around.configfs.device(name);
+        // A directory that is being removed is locked. Where there is no number, the name has to do.
+        !directory.exists() || directory.device_id().map_or(true, |current| current == id)
     }
 
     /// Catches up after events were lost.
     pub(super) fn resynchronise(&mut self) -> Result<(), NetlinkError> {
         tracing::warn!("netlink events were lost; looking at all devices");
-        let result = self.look_for(Reason::Waiting, LOOK).and_then(|()| self.while_blocked(|_| Ok(())));
+        let result =
+            self.look_for(Reason::Waiting, LOOK, None).and_then(|()| self.while_blocked(None, |_| Ok(())));
         match result {
             Err(StartError::Netlink(error)) => Err(error),
             Err(error) => {
@@ -108,6 +140,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     /// Ends every event that still waits, then does `work` while no new one can begin.
     fn while_blocked(
         &mut self,
+        stop: Option<BorrowedFd<'_>>,
         work: impl FnOnce(&mut Self) -> Result<(), StartError>,
     ) -> Result<(), StartError> {
         match self.around.configfs.block_netlink(true) {
@@ -116,7 +149,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             Err(error) if error.is_absent() => return work(self),
             Err(error) => return Err(error.into()),
         }
-        let result = self.reset_blocked(work);
+        let result = self.reset_blocked(stop, work);
         let unblocked = self.around.configfs.block_netlink(false);
         result?;
         Ok(unblocked?)
@@ -124,10 +157,15 @@ impl<K: Kernel, S: Starter> Control<K, S> {
 
     fn reset_blocked(
         &mut self,
+        stop: Option<BorrowedFd<'_>>,
         work: impl FnOnce(&mut Self) -> Result<(), StartError>,
     ) -> Result<(), StartError> {
         self.receive()?;
-        self.look_for(Reason::Waiting, LOOK)?;
+        self.look_for(Reason::Waiting, LOOK, stop)?;
+        // The reset would end what is still being answered; it is left to the successor.
+        if is_readable(stop) {
+            return Ok(());
+        }
         match self.around.configfs.reset_netlink() {
             Err(error) if !error.is_absent() => return Err(error.into()),
             _ => {}
@@ -136,7 +174,13 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     }
 
     /// Has every node looked at that is not being worked on, and the devices removed whose node has gone.
-    fn look_for(&mut self, reason: Reason, patience: Duration) -> Result<(), StartError> {
+    /// Waits for that, but not longer than until `stop` is readable.
+    fn look_for(
+        &mut self,
+        reason: Reason,
+        patience: Duration,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<(), StartError> {
         let mut found: Vec<Minor> = Vec::new();
         for node in self.around.uio.scan()? {
             match node {
@@ -149,13 +193,41 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             // A served node is looked at as well: the device may have gone and another have come.
             if entry.job.is_none() {
                 // Who is served here keeps the node busy for good.
-                let patience = if entry.served.is_some() { Duration::ZERO } else { TEAR_DOWN };
+                let patience = match reason {
+                    _ if entry.served.is_some() => Duration::ZERO,
+                    // It is enabled, and nobody else will serve it.
+                    Reason::TakeOver => Duration::MAX,
+                    Reason::Waiting | Reason::Announced(_) => TEAR_DOWN,
+                };
                 self.begin(minor, None, Job::admit(minor, reason, patience));
             }
         }
-        if !self.settle(patience)? {
+        if !self.settle_unless(patience, stop)? {
             tracing::warn!("some devices take long to be looked at; going on without waiting for them");
         }
         Ok(())
     }
+
+    /// Works until no job is left, `patience` is over or `stop` is readable; true if no job is left.
+    fn settle_unless(
+        &mut self,
+        patience: Duration,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, NetlinkError> {
+        let deadline = Instant::now() + patience;
+        while !self.jobs.is_empty() {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if rest.is_zero() || self.step(stop, Some(rest))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// There is such a descriptor, and something to read from it.
+pub fn is_readable(stop: Option<BorrowedFd<'_>>) -> bool {
+    let Some(stop) = stop else { return false };
+    let mut asked = [PollFd::new(stop, PollFlags::POLLIN)];
+    poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }

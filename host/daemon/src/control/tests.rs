@@ -1,5 +1,7 @@
 mod model;
 mod recovery;
+mod stalled;
+mod start;
 
 use std::fs;
 use std::time::Duration;

@@ -3,13 +3,16 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use lunbox_tcmu::{DeviceDirectory, DeviceId, Minor, NameError, Reset, UioError, UioNode};
+use lunbox_tcmu::{DeviceDirectory, DeviceId, DeviceName, Minor, NameError, Reset, UioError, UioNode};
 
 use super::{Admission, Course, Reason, Surroundings, tolerate_absence};
 use crate::service::{Running, Setback, Starter};
 
 /// How often a busy UIO node is tried again.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// After so long a wait for it is told of.
+const LONG: Duration = Duration::from_secs(5);
 
 /// How often a launch is tried whose worker dies on the way, perhaps of another device.
 const LAUNCHES: u32 = 3;
@@ -74,8 +77,9 @@ pub(super) fn admit<S: Starter>(
         Err(error) => return refused(None, error.to_string()),
     };
     progress.at(format!("device {}: opening its UIO node", node.name));
-    let uio = match claim(minor, patience, course, starter) {
+    let uio = match claim(minor, &node.name, patience, course, starter) {
         Ok(uio) => uio,
+        Err(UioError::Busy { .. }) if course.cancel.is_cancelled() => return Admission::Skipped,
         Err(error @ UioError::Busy { .. }) => {
             return Admission::Busy { error, waiting: (reason == Reason::Waiting).then_some(id) };
         }
@@ -93,11 +97,8 @@ pub(super) fn admit<S: Starter>(
         }
     }
     let started = bring_up(&node, id, uio, taken_over.then_some(&directory), course, starter);
-    if taken_over
-        && directory.exists()
-        && let Err(error) = tolerate_absence(directory.block(false))
-    {
-        tracing::error!(device = %node.name, "commands stay blocked: {error}; write 0 to that file");
+    if taken_over {
+        unblock(&directory, &node.name);
     }
     match started {
         Ok(device) => Admission::Served { node, id, device },
@@ -143,28 +144,64 @@ fn bring_up<S: Starter>(
     }
 }
 
+/// Nothing goes on with a ring that could not be reset: its entries may be another loop's leavings.
+pub(super) fn present(directory: &DeviceDirectory) -> Result<(), Setback> {
+    if directory.exists() {
+        return Ok(());
+    }
+    let path = directory.path().display();
+    Err(Setback::Refused(format!(
+        "{path} is being removed or can not be opened; if the LUN is still there, see that lunboxd may have enough open files (LimitNOFILE)"
+    )))
+}
+
 /// Sends the commands in the ring back to be tried again.
 pub(super) fn reset(directory: &DeviceDirectory) -> Result<(), Setback> {
     // One that is being removed is locked.
-    if !directory.exists() {
-        return Ok(());
-    }
+    present(directory)?;
     tolerate_absence(directory.reset_ring(Reset::Retry)).map_err(|error| Setback::Refused(error.to_string()))
 }
 
-/// Opens the UIO node; waits for whoever has it open, but not longer than `patience`.
+/// Lets commands in again.
+pub(super) fn unblock(directory: &DeviceDirectory, name: &DeviceName) {
+    match present(directory).map(|()| tolerate_absence(directory.block(false))) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(device = %name, "commands stay blocked: {error}; write 0 to that file");
+        }
+        // As a rule it is being removed.
+        Err(gone) => {
+            tracing::warn!(device = %name, "commands may stay blocked: {gone}; then write 0 to action/block_dev")
+        }
+    }
+}
+
+/// Opens the UIO node; waits for whoever has it open, but not longer than `patience`, which may be for ever.
 fn claim<S: Starter>(
     minor: Minor,
+    name: &DeviceName,
     patience: Duration,
     course: &Course,
     starter: &S,
 ) -> Result<OwnedFd, UioError> {
-    let deadline = Instant::now() + patience;
+    let start = Instant::now();
+    let deadline = start.checked_add(patience);
+    let mut told = false;
     loop {
-        match starter.claim(minor) {
-            // The kernel tells nobody when a node is closed.
-            Err(UioError::Busy { .. }) if Instant::now() < deadline && !course.cancel.wait(RETRY) => {}
+        let error = match starter.claim(minor) {
+            Err(error @ UioError::Busy { .. }) => error,
             claimed => return claimed,
+        };
+        // The kernel tells nobody when a node is closed.
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) || course.cancel.wait(RETRY) {
+            return Err(error);
+        }
+        if start.elapsed() >= LONG && !std::mem::replace(&mut told, true) {
+            tracing::warn!(
+                device = %name,
+                "waiting: {error}; if that is a process of a Lunbox that died, its storage does not let go of it (dmesg)"
+            );
+            course.progress.at(format!("device {name}: waiting for whoever has its UIO node open"));
         }
     }
 }

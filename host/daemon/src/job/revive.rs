@@ -5,7 +5,7 @@ use std::time::Duration;
 use lunbox_tcmu::DeviceName;
 use lunbox_wire::Ending;
 
-use super::admit::reset;
+use super::admit::{present, reset, unblock};
 use super::{Course, Surroundings, tolerate_absence};
 use crate::service::{Running, Setback};
 
@@ -26,16 +26,14 @@ pub(super) fn revive<D: Running>(
         return Err(Setback::Cancelled);
     }
     let directory = around.configfs.device(name);
-    // A directory that is being removed needs no block, and may be locked.
-    let there = directory.exists();
-    if there {
-        progress.at(format!("device {name}: keeping new commands away"));
-        tolerate_absence(directory.block(true)).map_err(|error| Setback::Refused(error.to_string()))?;
-    }
+    progress.at(format!("device {name}: keeping new commands away"));
+    // A directory that is being removed may be locked, and its device needs no loop any more.
+    present(&directory)?;
+    tolerate_absence(directory.block(true)).map_err(|error| Setback::Refused(error.to_string()))?;
     let mut bring_up = || {
         progress.at(format!("device {name}: ending its old loop"));
         if let Err(reason) = device.end(Ending::Cancel, around.patience) {
-            // The fence waits for whatever is left of it.
+            // The fence waits for it.
             tracing::warn!(device = %name, "its old loop did not end as it should: {reason}");
         }
         progress.at(format!("device {name}: waiting for operations of its old loop on the storage"));
@@ -46,12 +44,7 @@ pub(super) fn revive<D: Running>(
         device.launch(&course.cancel)
     };
     let result = bring_up();
-    if there
-        && directory.exists()
-        && let Err(error) = tolerate_absence(directory.block(false))
-    {
-        tracing::error!(device = %name, "commands stay blocked: {error}; write 0 to that file");
-    }
+    unblock(&directory, name);
     result
 }
 
@@ -67,7 +60,8 @@ pub(super) fn hand_over<D: Running>(
     progress.at(format!("device {name}: ending its loop in the old worker"));
     device.end(Ending::HandOver, around.patience).map_err(Setback::Refused)?;
     progress.at(format!("device {name}: waiting for the old worker's operations on the storage"));
-    device.fence(&course.cancel)?;
+    // Commands wait in the ring: not as long as it takes, but a moment. Then it is brought back, with BUSY for all.
+    device.fence_within(Some(around.patience), &course.cancel)?;
     progress.at(format!("device {name}: starting its handler in the new worker"));
     device.launch(&course.cancel)
 }

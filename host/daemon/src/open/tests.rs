@@ -1,12 +1,16 @@
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lunbox_contract::{Description, Field, FieldKind, Grammar, Schema};
 use lunbox_engine::{Abilities, Digest, Manifest};
+use lunbox_wire::Report;
 
 use super::*;
-use crate::workers::Spawner;
+use crate::service::Running;
+use crate::workers::scripted::{self, say};
 use crate::workers::spawn::Place as WorkerPlace;
+use crate::workers::{Spawner, Worker};
 
 struct Place {
     root: tempfile::TempDir,
@@ -65,6 +69,7 @@ impl Place {
         };
         let opener = Opener {
             rings: kernel_rings(),
+            ring: RingKind::Uio,
             handlers,
             policy: policy(root.path()),
             uio: Uio::new(path("class"), path("dev")),
@@ -193,4 +198,160 @@ fn a_tenant_gets_only_what_its_policy_says() {
     assert_eq!((record.key(), record.device().limits.memory_bytes), ("acme", 1 << 20));
     assert_eq!(record.device().limits.table_elements, Limits::default().table_elements);
     drop(device);
+}
+
+/// What a worker gave back: /dev/null stands in for a UIO node.
+struct Left {
+    worker: Arc<Worker>,
+    stopped: Arc<AtomicBool>,
+    /// What it was told about its size.
+    size: Arc<AtomicU64>,
+}
+
+impl Left {
+    fn by(tenant: &str) -> Self {
+        let (stopped, size) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let answer = {
+            let (stopped, size) = (Arc::clone(&stopped), Arc::clone(&size));
+            move |request| match request {
+                Request::Resize { call, bytes, .. } => {
+                    size.store(bytes, Ordering::Relaxed);
+                    say(Report::Done { call })
+                }
+                Request::Stop { call, .. } => {
+                    stopped.store(true, Ordering::Relaxed);
+                    say(Report::Done { call })
+                }
+                _ => Vec::new(),
+            }
+        };
+        Self { worker: scripted::worker(tenant, &[0], answer, || {}), stopped, size }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl Place {
+    /// The kernel's device, on the file `disk` of this place.
+    fn enable(&self, subtype: &str) -> String {
+        let uio = self.root.path().join("class/uio0");
+        fs::create_dir_all(uio.join("maps/map0")).unwrap();
+        let name = format!("tcm-user/0/f1/{subtype}/{}", self.path("disk"));
+        for (field, text) in
+            [("name", name.as_str()), ("version", "2"), ("maps/map0/size", "0x2000"), ("dev", "1:3")]
+        {
+            fs::write(uio.join(field), format!("{text}\n")).unwrap();
+        }
+        let statistics = self.root.path().join("core/user_0/f1/statistics/scsi_dev");
+        fs::create_dir_all(&statistics).unwrap();
+        fs::write(statistics.join("indx"), "7\n").unwrap();
+        fs::write(self.path("disk"), vec![0; 4096]).unwrap();
+        name
+    }
+
+    fn inherit(&self, left: &Left, name: &str, ring: &str) -> Result<Adopted<Device>, Unfit> {
+        let store = Store {
+            option: String::new(),
+            locator: self.path("disk"),
+            read_only: false,
+            shared: true,
+            kind: StoreKind::File,
+        };
+        let disk = fs::File::options().read(true).write(true).open(self.path("disk")).unwrap();
+        let open = |path: &str| OwnedFd::from(fs::File::open(path).unwrap());
+        self.opener.inherit(Inherited {
+            worker: Arc::clone(&left.worker),
+            device: scripted::device(0, name, vec![store]),
+            descriptors: vec![open(ring), open("/dev/zero"), disk.into()],
+        })
+    }
+}
+
+#[test]
+fn what_a_worker_says_of_a_device_is_taken_from_where_it_can_be_trusted() {
+    let place = Place::new();
+    let name = place.enable("file");
+    let left = Left::by("default");
+    let adopted = place.inherit(&left, "tcm-user/0/other/file//etc/shadow", "/dev/null").unwrap();
+    assert_eq!((adopted.minor, adopted.id, adopted.outdated), (Minor(0), DeviceId(7), false));
+    assert_eq!(adopted.name.to_string(), "user_0/f1", "the node tells the name");
+    let record = place.opener.records.all().remove(0);
+    let device = record.device();
+    assert_eq!((device.name, device.id, device.map_bytes), (name, 7, 0x2000));
+    assert_eq!((device.size, device.block_size, device.max_transfer), (1 << 20, 512, 128));
+    assert_eq!(device.limits.memory_bytes, Limits::default().memory_bytes);
+    assert_eq!((device.handler.subtype.as_str(), device.options.len()), ("file", 0));
+    assert!(!device.stores[0].shared, "no policy says so");
+    assert_eq!(record.key(), "default");
+    assert_eq!(adopted.device.condition(), crate::service::Condition::Serving);
+    assert_eq!(left.size.load(Ordering::Relaxed), 1 << 20, "the kernel knows of no other size");
+    assert!(!left.stopped());
+}
+
+#[test]
+fn a_ring_that_is_not_the_node_is_a_lie() {
+    let place = Place::new();
+    let name = place.enable("file");
+    let left = Left::by("default");
+    for ring in [place.path("disk").as_str(), "/dev/zero"] {
+        let refused = place.inherit(&left, &name, ring).map(|_| ()).unwrap_err();
+        assert!(matches!(&refused, Unfit::Lie(reason) if reason.contains("uio0")), "{refused:?}");
+    }
+    assert!(place.opener.records.all().is_empty());
+    place.inherit(&left, &name, "/dev/null").unwrap();
+}
+
+#[test]
+fn a_device_whose_node_has_gone_is_ended_and_its_files_are_free() {
+    let place = Place::new();
+    let name = place.enable("file");
+    fs::remove_dir_all(place.root.path().join("class")).unwrap();
+    let left = Left::by("default");
+    assert_eq!(place.inherit(&left, &name, "/dev/null").map(|_| ()).unwrap_err(), Unfit::Gone);
+    assert!(left.stopped() && place.opener.records.all().is_empty());
+    place.prepare(&format!("file/{}", place.path("disk"))).unwrap();
+}
+
+#[test]
+fn a_device_that_policy_gives_to_another_tenant_moves_to_that_tenants_worker() {
+    let place = Place::with_policy(|_| {
+        let text =
+            "version = 1\n[[tenant]]\nname = \"acme\"\nmatch = [{device = \"f*\"}]\nuser = \"4242:4243\"\n";
+        Policy::parse(text, Path::new("policy.toml")).unwrap()
+    });
+    let name = place.enable("file");
+    let adopted = place.inherit(&Left::by("default"), &name, "/dev/null").unwrap();
+    assert!(adopted.outdated);
+    assert_eq!(place.opener.records.all().remove(0).key(), "acme");
+    drop(adopted);
+    assert!(!place.inherit(&Left::by("acme"), &name, "/dev/null").unwrap().outdated);
+}
+
+#[test]
+fn without_its_handler_a_device_goes_on_where_it_is_and_is_not_started_again() {
+    let place = Place::new();
+    let name = place.enable("unknown");
+    let left = Left::by("default");
+    let adopted = place.inherit(&left, &name, "/dev/null").unwrap();
+    assert!(!adopted.outdated && !left.stopped());
+    let mut device = adopted.device;
+    let setback = device.launch(&Cancel::default()).unwrap_err();
+    assert!(setback.to_string().contains("no handler for subtype \"unknown\""), "{setback}");
+}
+
+#[test]
+fn a_user_that_is_not_known_at_the_moment_does_not_end_devices_that_run() {
+    let place = Place::with_policy(|_| {
+        let text = "version = 1\n[[tenant]]\nname = \"acme\"\nmatch = [{device = \"f*\"}]\nuser = \"no-such-user\"\n";
+        Policy::parse(text, Path::new("policy.toml")).unwrap()
+    });
+    let name = place.enable("file");
+    let left = Left::by("acme");
+    let adopted = place.inherit(&left, &name, "/dev/null").unwrap();
+    assert!(!left.stopped());
+    let mut device = adopted.device;
+    let setback = device.launch(&Cancel::default()).unwrap_err();
+    assert!(setback.to_string().contains("user no-such-user: there is none"), "{setback}");
 }

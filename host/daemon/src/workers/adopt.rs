@@ -3,23 +3,32 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lunbox_tcmu::Minor;
 use lunbox_wire::listener::connect;
 use lunbox_wire::peer::Peer;
-use lunbox_wire::{Device as Served, Hello, Link, LinkError, Request};
+use lunbox_wire::{Device as Served, Ending, Hello, Link, LinkError, Refusal, Request};
 
-use super::Inherited;
-use super::client::{Answer, Origin, Worker, greet};
+use super::client::{Answer, AskError, Origin, Worker, one_line};
+use super::greeting::{GreetError, greet};
 use super::spawn::{Place, Spawner, remove};
+use super::{Inherited, Unfit};
 
-/// How long a worker may take to greet. It has nothing else to do.
-const GREETING: Duration = Duration::from_secs(2);
+/// How long a worker may take to greet. It has nothing else to do, but many may be asked at the same time.
+const GREETING: Duration = Duration::from_secs(4);
 
-/// How long it may take to hand out descriptors.
+/// How long it may take to hand out the descriptors of one device, or to end one.
 const HANDLES: Duration = Duration::from_secs(5);
+
+/// How long it may be waited for in all, and how much longer for each of its devices. Nobody is served meanwhile whose
+/// worker died, and no `enable` is answered.
+const ADOPTION: (Duration, Duration) = (Duration::from_secs(20), Duration::from_millis(50));
+
+/// Most workers that are adopted at a time.
+const AT_A_TIME: usize = 32;
 
 /// A worker that was found.
 #[derive(Debug)]
@@ -35,8 +44,9 @@ pub struct Found {
 }
 
 impl Spawner {
-    /// Knocks at every socket that there is. A socket without a worker is removed, a worker that does not greet is
-    /// ended: its devices are then taken over like those of any process that has died.
+    /// Knocks at every socket that there is, at several at a time. A socket without a worker is removed, a worker that
+    /// does not greet, or greets as another one, is ended: its devices are then taken over like those of any process
+    /// that has died.
     pub fn find(&self) -> Vec<Found> {
         let entries = match fs::read_dir(&self.sockets) {
             Ok(entries) => entries,
@@ -51,7 +61,7 @@ impl Spawner {
         let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "sock"));
         paths.sort_unstable();
-        paths.iter().filter_map(|path| self.knock(path)).collect()
+        several(&paths, |path| self.knock(path)).into_iter().flatten().collect()
     }
 
     fn knock(&self, path: &Path) -> Option<Found> {
@@ -80,15 +90,21 @@ impl Spawner {
             }
         };
         // Only our user can make sockets there, so whoever listens was started by a supervisor, even if it has become
-        // another user since. Its number is the kernel's word.
+        // another user since. Its number is the kernel's word, and whose worker it is the socket's name says: it gets
+        // the descriptors of that one's devices.
         tracing::debug!(pid = peer.credentials.pid, "{}: somebody is there", path.display());
-        let (hello, devices) = match greet(&link, GREETING) {
+        let greeting = greet(&link, GREETING).and_then(|(hello, devices)| match key(path) {
+            Some(key) if hello.tenant == key => Ok((hello, devices)),
+            _ => Err(GreetError::Impostor(one_line(&hello.tenant))),
+        });
+        let (hello, devices) = match greeting {
             Ok(greeting) => greeting,
             Err(error) => {
                 tracing::error!(
                     pid = peer.credentials.pid,
-                    "{}: {error}; ending it and taking its devices over",
-                    path.display()
+                    "{}: {}; ending it and taking its devices over",
+                    path.display(),
+                    one_line(&error.to_string())
                 );
                 if let Err(error) = peer.process.kill() {
                     tracing::error!(pid = peer.credentials.pid, "can not be killed: {error}");
@@ -114,36 +130,129 @@ impl Spawner {
     }
 }
 
-/// Fetches the descriptors of devices. A device whose descriptors are not to be had is ended in its worker and so left
-/// to be taken over.
-pub(super) fn devices(worker: &Arc<Worker>, devices: Vec<Served>) -> Vec<Inherited> {
-    let mut inherited = Vec::new();
-    for device in devices {
-        let minor = device.minor;
-        match worker.ask(&[], HANDLES, |call| Request::Handles { call, minor }) {
-            Ok(Answer::Handles(descriptors)) => {
-                inherited.push(Inherited { worker: Arc::clone(worker), device, descriptors });
+/// Whose worker listens at a socket: the supervisor gave it its name ([`Spawner::spawn`]).
+fn key(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".sock")?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    Some(name.rsplit_once('~').filter(|(_, rest)| number(rest)).map_or(name, |(key, _)| key))
+}
+
+/// Does something for each, on threads; the results are in the order of the items.
+pub(super) fn several<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let results: Mutex<Vec<Option<R>>> = Mutex::new(items.iter().map(|_| None).collect());
+    let next = AtomicUsize::new(0);
+    let turn = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return };
+            let result = work(item);
+            if let Some(place) = results.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+                *place = Some(result);
             }
-            other => {
-                tracing::error!(device = device.name, "its worker does not give its descriptors: {other:?}");
-                evict(worker, Minor(minor));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..items.len().min(AT_A_TIME) {
+            // Without threads it takes longer.
+            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, turn) {
+                tracing::warn!("no thread for a worker: {error}; raise the limit of tasks (TasksMax)");
+                break;
+            }
+        }
+        turn();
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
+}
+
+/// Fetches the descriptors of devices, and has each of them judged before the next one comes. A device that can not be
+/// gone on with is ended in its worker and so left to be taken over. A worker that does not answer, or lies, is ended:
+/// all of its devices are taken over.
+pub(super) fn devices<T>(
+    worker: &Arc<Worker>,
+    devices: &[Served],
+    judge: impl Fn(Inherited) -> Result<T, Unfit>,
+) -> Vec<T> {
+    let count = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+    // What it may still be waited for; our own work does not count.
+    let mut rest = ADOPTION.0 + ADOPTION.1.saturating_mul(count);
+    let mut fit = Vec::new();
+    for device in devices {
+        let minor = Minor(device.minor);
+        let asked = Instant::now();
+        let answer = worker.ask(&[], HANDLES.min(rest), |call| Request::Handles { call, minor: minor.0 });
+        rest = rest.saturating_sub(asked.elapsed());
+        let judged = match answer {
+            Ok(Answer::Handles(descriptors)) => {
+                judge(Inherited { worker: Arc::clone(worker), device: device.clone(), descriptors })
+            }
+            Ok(other) => Err(Unfit::Lie(format!("{other:?} is no answer"))),
+            // It had been told to end it.
+            Err(AskError::Refused(Refusal::Gone, _)) => Err(Unfit::Gone),
+            Err(AskError::Refused(_, reason)) => {
+                Err(Unfit::Here(format!("its worker does not give its descriptors: {reason}")))
+            }
+            Err(error) => Err(Unfit::Lie(error.to_string())),
+        };
+        let result = match judged {
+            Ok(device) => {
+                fit.push(device);
+                continue;
+            }
+            Err(Unfit::Gone) => {
+                tracing::info!(%minor, worker = worker.hello().tenant, "its UIO node has gone");
+                worker.delist(minor);
+                continue;
+            }
+            Err(Unfit::Here(reason)) => {
+                tracing::error!(%minor, worker = worker.hello().tenant, "not adopted: {reason}");
+                let asked = Instant::now();
+                let ended = evict(worker, minor, Ending::HandOver, rest);
+                rest = rest.saturating_sub(asked.elapsed());
+                ended
+            }
+            Err(Unfit::Lie(reason)) => Err(AskError::Link(reason)),
+        };
+        match result {
+            // It is busy, and taken over when it is not.
+            Ok(()) | Err(AskError::Refused(..)) => {}
+            Err(error) => {
+                tracing::error!(
+                    %minor,
+                    worker = worker.hello().tenant,
+                    pid = worker.pid(),
+                    "{error}; ending the worker and taking its devices over"
+                );
+                worker.kill();
+                // Its UIO nodes are free when it has ended; whoever takes them over waits for that, too.
+                worker.ends_within(GREETING);
+                break;
             }
         }
     }
-    inherited
+    fit
 }
 
-/// Ends a device in its worker, so that its UIO node is free. Its commands wait in the ring.
-pub fn evict(worker: &Worker, minor: Minor) {
+/// Ends a device in its worker, so that its UIO node is free.
+///
+/// # Errors
+/// See [`AskError`]; [`AskError::Silent`] after three times 5 seconds, or after `limit`.
+pub fn evict(worker: &Worker, minor: Minor, how: Ending, limit: Duration) -> Result<(), AskError> {
     let patience_ms = u64::try_from(HANDLES.as_millis()).unwrap_or(u64::MAX);
-    let stopped = worker.ask_for(&[], HANDLES.saturating_mul(3), |call| Request::Stop {
+    let stopped = worker.ask_for(&[], HANDLES.saturating_mul(3).min(limit), |call| Request::Stop {
         call,
         minor: minor.0,
-        how: lunbox_wire::Ending::HandOver,
+        how,
         patience_ms,
     });
     worker.delist(minor);
-    if let Err(error) = stopped {
-        tracing::error!(%minor, worker = worker.hello().tenant, "not ended: {error}");
+    match stopped {
+        Ok(()) | Err(AskError::Refused(Refusal::Gone, _)) => Ok(()),
+        Err(error) => {
+            tracing::error!(%minor, worker = worker.hello().tenant, "not ended: {error}");
+            Err(error)
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

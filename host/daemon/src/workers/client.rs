@@ -6,18 +6,16 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use lunbox_tcmu::Minor;
 use lunbox_wire::peer::Process;
-use lunbox_wire::{
-    Call, Device as Served, DeviceStatus, Hello, Link, LinkError, Notice as Said, Refusal, Report, Request,
-    VERSION,
-};
+use lunbox_wire::{Call, DeviceStatus, Hello, Link, LinkError, Notice as Said, Refusal, Report, Request};
 
 use super::dying::is_dying;
+use super::greeting::GreetError;
 use crate::service::{Condition, Notice};
 
 /// How long a process that was killed may take to end before its devices are told: what it has begun in the kernel
@@ -32,6 +30,15 @@ const LEAVING: Duration = Duration::from_secs(1);
 
 /// How long to wait before a full link is tried again.
 const FULL: Duration = Duration::from_millis(5);
+
+/// How long whoever asks a worker that left a question unanswered waits for any word of it.
+const MUTE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether there was one.
+const MUTE_LOOK: Duration = Duration::from_millis(10);
+
+/// Most devices of one worker. A greeting that promises more is a lie.
+pub const MOST_DEVICES: usize = 4096;
 
 /// Room for the calls of a thread that only hands on messages.
 const STACK: usize = 256 << 10;
@@ -75,6 +82,8 @@ pub struct Worker {
     link: Link,
     calls: AtomicU64,
     leaving: AtomicBool,
+    /// It left a question unanswered and has said nothing since.
+    mute: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -82,7 +91,8 @@ pub struct Worker {
 struct State {
     lost: bool,
     waiting: HashMap<Call, Sender<Answer>>,
-    status: HashMap<Call, Vec<(Minor, DeviceStatus)>>,
+    /// What has come of answers in several parts; only of those that somebody waits for.
+    status: HashMap<Call, BTreeMap<Minor, DeviceStatus>>,
     /// Devices that it runs or is about to run; the reason if the loop has ended.
     devices: BTreeMap<Minor, Option<String>>,
 }
@@ -94,7 +104,7 @@ pub enum Answer {
     Done,
     /// It was not done.
     Refused(Refusal, String),
-    /// Counters.
+    /// Counters of its own devices, each once.
     Status(Vec<(Minor, DeviceStatus)>),
     /// Descriptors.
     Handles(Vec<OwnedFd>),
@@ -117,46 +127,48 @@ pub enum AskError {
     Link(String),
 }
 
-/// Why a worker is none.
-#[derive(Debug, thiserror::Error)]
-pub enum GreetError {
-    /// It said nothing in time, or something else.
-    #[error("it did not greet within {} s", .0.as_secs())]
-    Silent(Duration),
-    /// It ended.
-    #[error("it ended before it greeted; its log lines say why")]
-    Gone,
-    /// It said something else.
-    #[error("it did not greet but said something else")]
-    Strange,
-    /// The link failed.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// A thread could not be had.
-    #[error("no thread for it: {0}; raise the limit of tasks (TasksMax)")]
-    Thread(#[from] std::io::Error),
+/// A question that was sent.
+struct Pending<'a> {
+    worker: &'a Worker,
+    call: Call,
+    answer: Receiver<Answer>,
+    patience: Duration,
+    deadline: Instant,
 }
 
-/// Says hello on a new link. Returns what the worker says of itself, and its devices.
-///
-/// # Errors
-/// See [`GreetError`].
-pub fn greet(link: &Link, patience: Duration) -> Result<(Hello, Vec<Served>), GreetError> {
-    let deadline = Instant::now() + patience;
-    link.send(&Request::Hello { version: VERSION }, &[])?;
-    let next = || match link.receive_within::<Report>(deadline.saturating_duration_since(Instant::now())) {
-        Ok(Some((report, _))) => Ok(report),
-        Ok(None) => Err(GreetError::Gone),
-        Err(LinkError::WouldBlock) => Err(GreetError::Silent(patience)),
-        Err(error) => Err(error.into()),
-    };
-    let Report::Hello(hello) = next()? else { return Err(GreetError::Strange) };
-    let mut devices = Vec::new();
-    for _ in 0..hello.devices {
-        let Report::Device(device) = next()? else { return Err(GreetError::Strange) };
-        devices.push(*device);
+impl Pending<'_> {
+    fn wait(self) -> Result<Answer, AskError> {
+        match self.answer.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
+            Ok(Answer::Refused(kind, reason)) => Err(AskError::Refused(kind, reason)),
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => Err(AskError::Lost),
+            Err(RecvTimeoutError::Timeout) => {
+                self.worker.forget(self.call);
+                self.worker.mute.store(true, Ordering::Release);
+                self.worker.ping();
+                Err(AskError::Silent(self.patience))
+            }
+        }
     }
-    Ok((hello, devices))
+}
+
+/// Asks all workers for their counters at once. Waits for `patience` in all, whoever does not answer.
+pub fn ask_for_status(
+    workers: &[Arc<Worker>],
+    patience: Duration,
+) -> Vec<(Arc<Worker>, Result<Answer, AskError>)> {
+    let deadline = Instant::now() + patience;
+    let status = |call| Request::Status { call };
+    let pending: Vec<_> = workers
+        .iter()
+        // A full link is not waited for.
+        .map(|worker| (worker, worker.begin(&[], Duration::ZERO, status)))
+        .collect();
+    let answers = pending.into_iter().map(|(worker, pending)| {
+        let answer = pending.and_then(|pending| Pending { patience, deadline, ..pending }.wait());
+        (Arc::clone(worker), answer)
+    });
+    answers.collect()
 }
 
 impl Worker {
@@ -187,6 +199,7 @@ impl Worker {
             link,
             calls: AtomicU64::new(1),
             leaving: AtomicBool::new(false),
+            mute: AtomicBool::new(false),
             state: Mutex::new(State {
                 devices: devices.iter().map(|&minor| (minor, None)).collect(),
                 ..State::default()
@@ -301,12 +314,14 @@ impl Worker {
         self.link.shut_down();
     }
 
-    /// Waits until its process has ended; false if it has not in time.
+    /// Waits until its process has ended; false if it has not in time, or if that can not be told. A thread is not
+    /// waited for.
     pub fn ends_within(&self, patience: Duration) -> bool {
-        self.process.as_ref().is_none_or(|process| process.ends_within(patience).unwrap_or(true))
+        self.process.as_ref().is_none_or(|process| process.ends_within(patience).unwrap_or(false))
     }
 
-    /// Asks something and waits for the answer.
+    /// Asks something and waits for the answer; for `patience` in all. A worker that left a question unanswered is not
+    /// asked anything before it has said something again: that is waited for for a second, and then it is silent.
     ///
     /// # Errors
     /// See [`AskError`].
@@ -316,6 +331,46 @@ impl Worker {
         patience: Duration,
         request: impl FnOnce(Call) -> Request,
     ) -> Result<Answer, AskError> {
+        self.wait_for_a_word(patience)?;
+        self.begin(descriptors, patience, request)?.wait()
+    }
+
+    /// Waits until a worker that left a question unanswered says something.
+    fn wait_for_a_word(&self, patience: Duration) -> Result<(), AskError> {
+        if !self.is_mute() {
+            return Ok(());
+        }
+        let patience = patience.min(MUTE);
+        let deadline = Instant::now() + patience;
+        self.ping();
+        while self.is_mute() {
+            if self.is_lost() {
+                return Err(AskError::Lost);
+            }
+            if Instant::now() >= deadline {
+                return Err(AskError::Silent(patience));
+            }
+            std::thread::sleep(MUTE_LOOK);
+        }
+        Ok(())
+    }
+
+    fn is_mute(&self) -> bool {
+        self.mute.load(Ordering::Acquire)
+    }
+
+    /// Asks something whose answer nobody waits for: that there is one is enough.
+    fn ping(&self) {
+        self.tell(&Request::Status { call: self.calls.fetch_add(1, Ordering::Relaxed) });
+    }
+
+    /// Sends a question.
+    fn begin(
+        &self,
+        descriptors: &[BorrowedFd<'_>],
+        patience: Duration,
+        request: impl FnOnce(Call) -> Request,
+    ) -> Result<Pending<'_>, AskError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = channel();
         {
@@ -335,22 +390,21 @@ impl Worker {
             }
         };
         if let Err(error) = sent {
-            self.state().waiting.remove(&call);
+            self.forget(call);
             return Err(match error {
                 LinkError::Gone => AskError::Lost,
                 LinkError::WouldBlock => AskError::Silent(patience),
                 error => AskError::Link(error.to_string()),
             });
         }
-        match answer.recv_timeout(patience) {
-            Ok(Answer::Refused(kind, reason)) => Err(AskError::Refused(kind, reason)),
-            Ok(answer) => Ok(answer),
-            Err(RecvTimeoutError::Disconnected) => Err(AskError::Lost),
-            Err(RecvTimeoutError::Timeout) => {
-                self.state().waiting.remove(&call);
-                Err(AskError::Silent(patience))
-            }
-        }
+        Ok(Pending { worker: self, call, answer, patience, deadline })
+    }
+
+    /// Nobody waits for this answer any more.
+    fn forget(&self, call: Call) {
+        let mut state = self.state();
+        state.waiting.remove(&call);
+        state.status.remove(&call);
     }
 
     /// Asks for something that is done or not.
@@ -378,7 +432,10 @@ impl Worker {
         let (mut second, mut notices) = (Instant::now(), 0);
         loop {
             let (report, descriptors) = match link.receive_within::<Report>(LOOK) {
-                Ok(Some(packet)) => packet,
+                Ok(Some(packet)) => {
+                    self.mute.store(false, Ordering::Release);
+                    packet
+                }
                 Ok(None) => return,
                 Err(LinkError::WouldBlock) if self.process.is_some() && is_dying(self.pid) => {
                     let (worker, pid) = (&self.hello.tenant, self.pid);
@@ -392,6 +449,7 @@ impl Worker {
                 Err(LinkError::WouldBlock) => continue,
                 Err(error) => {
                     // Whoever garbles messages is broken or in somebody else's hands.
+                    let error = one_line(&error.to_string());
                     tracing::error!(worker = self.hello.tenant, "{error}; ending it");
                     return;
                 }
@@ -410,21 +468,12 @@ impl Worker {
                     continue;
                 }
                 Report::Done { call } => (call, Answer::Done),
-                Report::Refused { call, kind, reason } => (call, Answer::Refused(kind, reason)),
+                Report::Refused { call, kind, reason } => (call, Answer::Refused(kind, one_line(&reason))),
                 Report::Handles { call } => (call, Answer::Handles(descriptors)),
-                Report::Status { call, devices, more } => {
-                    let mut state = self.state();
-                    if !state.waiting.contains_key(&call) {
-                        state.status.remove(&call);
-                        continue;
-                    }
-                    let devices = devices.into_iter().map(|(minor, status)| (Minor(minor), status));
-                    state.status.entry(call).or_default().extend(devices);
-                    if more {
-                        continue;
-                    }
-                    (call, Answer::Status(state.status.remove(&call).unwrap_or_default()))
-                }
+                Report::Status { call, devices, more } => match self.note_status(call, devices, more) {
+                    Some(devices) => (call, Answer::Status(devices)),
+                    None => continue,
+                },
                 Report::Hello(_) | Report::Device(_) => {
                     tracing::error!(worker = self.hello.tenant, "greets a second time; ending it");
                     return;
@@ -435,6 +484,25 @@ impl Worker {
                 drop(waiting.send(answer));
             }
         }
+    }
+
+    /// Keeps a part of an answer; all of it when nothing follows.
+    fn note_status(
+        &self,
+        call: Call,
+        devices: Vec<(u32, DeviceStatus)>,
+        more: bool,
+    ) -> Option<Vec<(Minor, DeviceStatus)>> {
+        let mut state = self.state();
+        let State { waiting, status, devices: own, .. } = &mut *state;
+        if !waiting.contains_key(&call) {
+            return None;
+        }
+        let kept = status.entry(call).or_default();
+        // A worker speaks for its own devices only, and however often it does, each is kept once.
+        let devices = devices.into_iter().map(|(minor, status)| (Minor(minor), status));
+        kept.extend(devices.filter(|(minor, _)| own.contains_key(minor)));
+        if more { None } else { status.remove(&call).map(|kept| kept.into_iter().collect()) }
     }
 
     fn note(&self, minor: Minor, said: Said, listener: &Listener) {
@@ -472,11 +540,16 @@ impl Worker {
         let devices: Vec<Minor> = {
             let mut state = self.state();
             state.lost = true;
-            // Whoever waits learns of it by the end of the channel.
-            state.waiting.clear();
             state.devices.keys().copied().collect()
         };
         died(&self);
+        // Whoever waits learns of it by the end of the channel, and not before the death has been noted: it may go for
+        // the next worker at once.
+        {
+            let mut state = self.state();
+            state.waiting.clear();
+            state.status.clear();
+        }
         if let Some(path) = &self.socket
             && let Err(error) = std::fs::remove_file(path)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -497,7 +570,7 @@ impl Worker {
 }
 
 /// What a worker says may have been said by a guest, or by whoever took the worker over.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     const MOST: usize = 500;
     let shown: String = text
         .chars()
@@ -506,3 +579,6 @@ fn one_line(text: &str) -> String {
         .collect();
     if text.chars().count() > MOST { format!("{shown}…") } else { shown }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunbox_policy::User;
 use lunbox_wire::listener::Listener;
 use lunbox_wire::peer::{PeerError, Process};
 use lunbox_wire::{Hello, Link, LinkError};
 use nix::unistd::geteuid;
 
-use super::client::{GreetError, Origin, greet};
+use super::client::{Origin, one_line};
+use super::greeting::{GreetError, greet};
+use crate::tenants::numbers;
 
 /// How long a new worker may take to greet: it starts the sandbox and confines itself first.
 const GREETING: Duration = Duration::from_secs(20);
@@ -34,8 +37,8 @@ pub fn tenant(key: &str) -> &str {
 /// How a worker is confined, beyond what all are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confines {
-    /// User and group to become.
-    pub user: Option<(u32, u32)>,
+    /// User and group to become. Looked up when a worker is started, not before: those that run do not need it.
+    pub user: Option<User>,
     /// It does not serve if the kernel can not confine it in every way.
     pub required: bool,
 }
@@ -91,6 +94,9 @@ pub enum SpawnError {
     /// It did not greet.
     #[error(transparent)]
     Greeting(#[from] GreetError),
+    /// Nobody to become.
+    #[error("{0}")]
+    User(String),
 }
 
 impl Spawner {
@@ -110,7 +116,7 @@ impl Spawner {
         };
         match greet(&link, GREETING) {
             Ok((hello, _)) if hello.tenant == key => Ok((link, hello, origin)),
-            Ok(_) => Err(abandon(origin, GreetError::Strange)),
+            Ok((hello, _)) => Err(abandon(origin, GreetError::Impostor(one_line(&hello.tenant)))),
             Err(error) => Err(abandon(origin, error)),
         }
     }
@@ -122,12 +128,14 @@ impl Spawner {
         confines: &Confines,
         theirs: Link,
     ) -> Result<Origin, SpawnError> {
+        let user = confines.user.as_ref().map(|user| numbers(user).map_err(|problem| nobody(user, &problem)));
+        let user = user.transpose()?;
         let (listener, socket) = self.bind(key)?;
         let mut command = Command::new(executable);
         lunbox_jail::scrub(&mut command);
         command.arg0("lunboxd-worker");
         command.args(["worker", "--tenant", key, "--build", &self.build, "--level", &self.level]);
-        if let Some((user, group)) = confines.user {
+        if let Some((user, group)) = user {
             command.arg("--user").arg(format!("{user}:{group}"));
         }
         if confines.required {
@@ -140,7 +148,7 @@ impl Spawner {
         // It holds our ends of both sockets: the worker's death must be seen.
         drop(command);
         let child = spawned.inspect_err(|_| remove(&socket))?;
-        let user = confines.user.unwrap_or((geteuid().as_raw(), nix::unistd::getegid().as_raw()));
+        let user = user.unwrap_or((geteuid().as_raw(), nix::unistd::getegid().as_raw()));
         let pid = i32::try_from(child.id()).unwrap_or(0);
         let process = Process::open(pid);
         let mut origin = Origin {
@@ -177,6 +185,10 @@ impl Spawner {
             }
         }
     }
+}
+
+fn nobody(user: &User, problem: &str) -> SpawnError {
+    SpawnError::User(format!("user {user}: {problem}; create the user, or correct the policy file"))
 }
 
 /// Ends a worker that is of no use.

@@ -79,8 +79,8 @@ impl Disk {
 }
 
 fn loader() -> Loader {
-    let compiler = Compiler { executable: PROGRAM.into(), level: "info".to_owned(), limit: SOON };
-    Loader { compiler, engine: engine_digest().unwrap(), shelf: None }
+    let compiler = Compiler::new(PROGRAM.into(), "info".to_owned(), SOON);
+    Loader { compiler, engine: engine_digest().unwrap(), shelf: None, overlong: None }
 }
 
 impl Machine {
@@ -319,6 +319,7 @@ impl Machine {
         let rings = Arc::clone(&self.rings);
         let opener = Opener {
             rings: Arc::new(move |minor, _| (RingKind::Emulated, ring_of(&rings, minor))),
+            ring: RingKind::Emulated,
             handlers,
             policy: Policy::parse(policy, Path::new("policy.toml")).unwrap(),
             uio: around.uio.clone(),

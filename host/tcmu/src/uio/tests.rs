@@ -71,3 +71,26 @@ fn opening_gives_a_non_blocking_descriptor_that_does_not_survive_exec() {
     assert!(matches!(&error, UioError::Gone { .. }));
     assert!(error.to_string().contains("dev/uio5 does not exist"), "{error}");
 }
+
+#[test]
+fn a_descriptor_from_elsewhere_is_known_by_its_number_and_by_whether_it_lives() {
+    let tree = Tree::new();
+    tree.add(0, "tcm-user/0/d0/file//x\n", "2\n", "0x1000\n");
+    let dev = |text: &str| fs::write(tree.root.path().join("class/uio0/dev"), text).unwrap();
+    // Character devices that every system has stand in for nodes.
+    let null = fs::File::open("/dev/null").unwrap();
+    dev("1:3\n");
+    assert_eq!(tree.uio.held(Minor(0), &null).unwrap(), Held::Live);
+    dev("1:5\n");
+    assert_eq!(tree.uio.held(Minor(0), &null).unwrap(), Held::Foreign);
+    dev("nonsense\n");
+    assert_eq!(tree.uio.held(Minor(0), &null).unwrap(), Held::Foreign);
+    let file = fs::File::open(tree.root.path().join("class/uio0/dev")).unwrap();
+    assert_eq!(tree.uio.held(Minor(0), &file).unwrap(), Held::Foreign);
+    assert!(matches!(tree.uio.held(Minor(1), &null), Err(UioError::Gone { .. })));
+    // A socket without another end answers poll as a node does whose device has gone.
+    let (end, other) = std::os::unix::net::UnixStream::pair().unwrap();
+    assert!(lives(&end).unwrap());
+    drop(other);
+    assert!(!lives(&end).unwrap());
+}

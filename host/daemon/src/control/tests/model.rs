@@ -104,11 +104,15 @@ impl State {
     }
 
     /// The fence: waits as long as operations are left.
-    fn fence(&self, device: &str, cancel: &Cancel) -> Result<(), Setback> {
+    fn fence(&self, device: &str, limit: Option<Duration>, cancel: &Cancel) -> Result<(), Setback> {
         self.step(format!("fence {device}{}", self.kept_away(device)));
+        let start = Instant::now();
         while self.stalled.lock().unwrap().contains(device) {
             if cancel.wait(Duration::from_millis(1)) {
                 return Err(Setback::Cancelled);
+            }
+            if limit.is_some_and(|limit| start.elapsed() >= limit) {
+                return Err(Setback::Refused("its old loop has not ended".to_owned()));
             }
         }
         Ok(())
@@ -175,6 +179,11 @@ impl Starter for ModelStarter {
         "model".to_owned()
     }
 
+    /// Of `blue-3` it is blue.
+    fn tenant(&self, name: &DeviceName) -> String {
+        name.device.split_once('-').map(|(tenant, _)| tenant.to_owned()).unwrap_or_default()
+    }
+
     fn claim(&self, minor: Minor) -> Result<OwnedFd, UioError> {
         let taken = self.0.busy_claims.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
         if taken || !self.0.claimed.lock().unwrap().insert(minor.0) {
@@ -207,7 +216,7 @@ impl Starter for ModelStarter {
     ) -> Result<ModelDevice, Setback> {
         let name = node.name.device.clone();
         let device = ModelDevice { state: Arc::clone(&self.0), minor: node.minor.0, name };
-        self.0.fence(&device.name, cancel)?;
+        self.0.fence(&device.name, None, cancel)?;
         Ok(device)
     }
 }
@@ -234,18 +243,18 @@ impl Running for ModelDevice {
         Ok(())
     }
 
-    fn fence(&mut self, cancel: &Cancel) -> Result<(), Setback> {
-        self.state.fence(&self.name, cancel)
+    fn fence_within(&mut self, limit: Option<Duration>, cancel: &Cancel) -> Result<(), Setback> {
+        self.state.fence(&self.name, limit, cancel)
     }
 
     fn end(&mut self, how: Ending, _patience: Duration) -> Result<(), String> {
         let name = &self.name;
         self.state.step(format!("end {name} {how:?}{}", self.state.kept_away(name)));
-        if name == "clings" {
-            return Err("it clings".to_owned());
+        if name == "stays" && how == Ending::HandOver {
+            return Err("its data would be lost".to_owned());
         }
         self.state.conditions.lock().unwrap().insert(name.clone(), Condition::Lost);
-        Ok(())
+        if name == "clings" { Err("it clings".to_owned()) } else { Ok(()) }
     }
 
     fn set_serial(&self, serial: String) {

@@ -1,6 +1,5 @@
 //! Devices whose worker died or whose loop ended, devices of a predecessor's workers, and devices that move.
 
-use std::fs;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::control::{Ask, Outcome, Overview};
 use crate::service::{Condition, Notice, Setback};
 
 /// The steps of a device that comes back.
-fn back(name: &str) -> Vec<String> {
+pub(super) fn back(name: &str) -> Vec<String> {
     vec![
         format!("end {name} Cancel blocked"),
         format!("fence {name} blocked"),
@@ -25,21 +24,29 @@ fn ended() -> Condition {
     Condition::Ended("ring inconsistent".to_owned())
 }
 
-fn overview(world: &World, control: &mut super::model::ModelControl) -> Overview {
+pub(super) fn overview(world: &World, control: &mut super::model::ModelControl) -> Overview {
     let (sender, receiver) = channel();
     world.ask(Ask::Overview(sender));
     world.step(control);
     receiver.try_recv().unwrap()
 }
 
-fn reset(world: &World, minor: u32) -> Receiver<Result<(), String>> {
+pub(super) fn reset(world: &World, minor: u32) -> Receiver<Result<(), String>> {
     let (answer, answered) = channel();
     world.ask(Ask::Reset { minor: Minor(minor), answer });
     answered
 }
 
+/// A control plane that gives hand-overs time.
+fn patient(world: &World) -> super::model::ModelControl {
+    let mut control = world.control();
+    control.around.patience = Duration::from_secs(30);
+    control.start().unwrap();
+    control
+}
+
 /// A world with one device that was enabled before, without traces of its take-over.
-fn one(name: &str) -> (World, super::model::ModelControl) {
+pub(super) fn one(name: &str) -> (World, super::model::ModelControl) {
     let world = World::new();
     world.create(0, 1, name, "model", true);
     let control = world.started();
@@ -349,7 +356,7 @@ fn devices_of_another_build_move_one_at_a_time_without_block_and_reset() {
         world.leave(minor, 1 + minor, name, true);
     }
     world.stall("a");
-    let mut control = world.started();
+    let mut control = patient(&world);
     assert_eq!(world.read("a", "action/block_dev"), "0", "as at every adoption");
     world.write("a", "action/block_dev", "");
     world.run_until(&mut control, |world| world.steps().len() == 2);
@@ -399,7 +406,7 @@ fn a_removal_during_a_hand_over_ends_it() {
     world.create(0, 1, "f1", "model", true);
     world.leave(0, 1, "f1", true);
     world.stall("f1");
-    let mut control = world.started();
+    let mut control = patient(&world);
     world.run_until(&mut control, |world| world.steps().len() == 2);
     world.announce(removed(0, 1));
     world.run(&mut control);
@@ -438,14 +445,4 @@ fn a_device_whose_worker_dies_during_the_shutdown_is_not_started_again() {
     assert!(world.steps().is_empty());
     control.shut_down().unwrap();
     assert_eq!(control.devices(), 0);
-}
-
-#[test]
-fn a_revival_of_a_device_whose_directory_is_going_touches_nothing_there() {
-    let (world, mut control) = one("f1");
-    fs::remove_dir_all(world.path("core/user_0/f1")).unwrap();
-    world.strike(0, "f1", Condition::Lost);
-    world.run(&mut control);
-    assert_eq!(world.take_steps(), ["end f1 Cancel", "fence f1", "start f1"]);
-    assert!(!world.path("core/user_0/f1").exists());
 }

@@ -1,0 +1,272 @@
+//! Devices on a worker that says what the test wants it to say.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::Mutex;
+
+use lunbox_grant::{Access, Claims, Locator, Wanted};
+use lunbox_wire::{Handler, Hello, Limits, Link, Notice as Said, Report, RingKind, VERSION};
+
+use super::*;
+use crate::workers::Spawner;
+use crate::workers::spawn::Place;
+
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How the worker answers to a request to stop.
+#[derive(Clone, Copy)]
+enum Stop {
+    Done,
+    /// It says that the loop has ended, and then that it was done as it should.
+    EndsAndDone,
+    Refused(Kind),
+    /// The worker dies over it.
+    Dies,
+}
+
+#[derive(Default)]
+struct Script {
+    /// What was asked, in order.
+    log: Mutex<Vec<String>>,
+    /// Answers to requests to stop; behind the last one they are all done.
+    stops: Mutex<VecDeque<Stop>>,
+}
+
+impl Script {
+    fn serve(&self, link: &Link, tenant: String) {
+        let hello = Hello {
+            version: VERSION,
+            build: "test".to_owned(),
+            tenant,
+            pid: 1,
+            jail: Vec::new(),
+            devices: 0,
+        };
+        let say = |report: &Report| drop(link.send(report, &[]));
+        while let Ok(Some((request, _))) = link.receive::<Request>() {
+            let said = match &request {
+                Request::Start { .. } => "start".to_owned(),
+                Request::Stop { how, .. } => format!("stop {how:?}"),
+                _ => String::new(),
+            };
+            self.log.lock().unwrap().extend(Some(said).filter(|said| !said.is_empty()));
+            match request {
+                Request::Hello { .. } => say(&Report::Hello(hello.clone())),
+                Request::Start { call, .. } => say(&Report::Done { call }),
+                Request::Stop { call, minor, .. } => {
+                    match self.stops.lock().unwrap().pop_front().unwrap_or(Stop::Done) {
+                        Stop::Done => {}
+                        Stop::EndsAndDone => {
+                            say(&Report::Notice { minor, notice: Said::Ended("broken".to_owned()) });
+                        }
+                        Stop::Refused(kind) => {
+                            say(&Report::Refused { call, kind, reason: "as it was told".to_owned() });
+                            continue;
+                        }
+                        Stop::Dies => return,
+                    }
+                    say(&Report::Done { call });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+struct World {
+    root: tempfile::TempDir,
+    script: Arc<Script>,
+    pool: Arc<Pool>,
+    claims: Arc<Claims>,
+}
+
+impl World {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let script = Arc::new(Script::default());
+        let worker = Arc::clone(&script);
+        let spawner = Spawner {
+            place: Place::Thread(Arc::new(move |link, tenant| worker.serve(&link, tenant))),
+            sockets: root.path().to_owned(),
+            build: "test".to_owned(),
+            level: "info".to_owned(),
+        };
+        let pool = Pool::new(spawner, Arc::new(|_, _| {}), Journal::default());
+        fs::write(root.path().join("disk"), [0; 4096]).unwrap();
+        Self { root, script, pool, claims: Arc::default() }
+    }
+
+    fn answers(&self, stops: &[Stop]) {
+        self.script.stops.lock().unwrap().extend(stops);
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.script.log.lock().unwrap().clone()
+    }
+
+    fn store(&self) -> Result<Master, lunbox_grant::GrantError> {
+        let locator: Locator = self.root.path().join("disk").to_str().unwrap().parse().unwrap();
+        let wanted = Wanted {
+            device: "user_0/disk",
+            option: "",
+            locator: &locator,
+            access: Access::Existing,
+            roots: &[],
+            shared: false,
+            memory_bytes: 0,
+        };
+        Master::open(&wanted, &self.claims)
+    }
+
+    fn device(&self, stores: Vec<Master>) -> Device {
+        let served = Served {
+            minor: 3,
+            id: 1,
+            name: "tcm-user/0/disk/file//x".to_owned(),
+            ring: RingKind::Emulated,
+            map_bytes: 4096,
+            size: 4096,
+            block_size: 512,
+            max_transfer: 8,
+            read_only: false,
+            handler: Handler {
+                subtype: "file".to_owned(),
+                name: "File".to_owned(),
+                version: "0".to_owned(),
+                digest: "0".repeat(64),
+            },
+            stores: Vec::new(),
+            options: Vec::new(),
+            limits: Limits {
+                memory_bytes: 1 << 20,
+                table_elements: 1 << 10,
+                cpu_per_call_us: 1000,
+                wall_per_call_ms: 1000,
+                hostcall_bytes: 1 << 20,
+                log_lines_per_second: 10,
+            },
+        };
+        let foundation = Foundation {
+            ring: Vec::new(),
+            container: Ok(Arc::new(File::open("/dev/null").unwrap())),
+            stores,
+            worker: "default".to_owned(),
+            confines: Confines::default(),
+        };
+        Device::new(served, foundation, &Arc::default(), &self.pool, &Journal::default())
+    }
+
+    /// A device that serves and has no store: no lock tells anything of it.
+    fn serving(&self) -> Device {
+        let mut device = self.device(Vec::new());
+        device.launch(&Cancel::default()).unwrap();
+        assert_eq!(device.condition(), Condition::Serving);
+        device
+    }
+}
+
+#[test]
+fn a_loop_that_refuses_to_be_handed_over_goes_on_and_is_asked_itself_when_it_is_to_end() {
+    let world = World::new();
+    let mut device = world.serving();
+    world.answers(&[Stop::Refused(Kind::Unsupported)]);
+    device.end(Ending::HandOver, PATIENCE).unwrap_err();
+    assert_eq!(device.condition(), Condition::Serving);
+    device.end(Ending::Cancel, PATIENCE).unwrap();
+    assert_eq!(world.log(), ["start", "stop HandOver", "stop Cancel"]);
+}
+
+#[test]
+fn the_fence_opens_only_when_the_old_loop_has_ended_whatever_the_stores_are() {
+    let world = World::new();
+    let mut device = world.serving();
+    let busy = Stop::Refused(Kind::StoreBusy);
+    world.answers(&[busy, busy, Stop::Refused(Kind::Failed), busy]);
+    device.end(Ending::Cancel, PATIENCE).unwrap_err();
+    assert_eq!(device.condition(), Condition::Lost);
+    device.fence(&Cancel::default()).unwrap();
+    device.launch(&Cancel::default()).unwrap();
+    let mut expected = vec!["start"];
+    expected.extend(["stop Cancel"; 5]);
+    expected.push("start");
+    assert_eq!(world.log(), expected);
+}
+
+#[test]
+fn a_fence_before_an_old_loop_that_goes_on_ends_at_its_limit_and_when_it_is_given_up() {
+    let world = World::new();
+    let mut device = world.serving();
+    world.answers(&[Stop::Refused(Kind::StoreBusy); 500]);
+    device.end(Ending::Cancel, PATIENCE).unwrap_err();
+    let limited = device.fence_within(Some(PATIENCE), &Cancel::default());
+    let Err(Setback::Refused(reason)) = limited else { panic!("{limited:?}") };
+    assert!(reason.contains("has not ended: as it was told"), "{reason}");
+    let cancel = Cancel::default();
+    let asked = world.log().len();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| device.launch(&cancel));
+        while world.log().len() < asked + 2 {
+            std::thread::yield_now();
+        }
+        cancel.cancel();
+        assert_eq!(waiting.join().unwrap(), Err(Setback::Cancelled));
+    });
+    assert_eq!(world.log().iter().filter(|said| *said == "start").count(), 1);
+}
+
+#[test]
+fn a_hand_over_by_a_loop_that_broke_or_a_worker_that_died_is_none() {
+    for stop in [Stop::EndsAndDone, Stop::Refused(Kind::Gone), Stop::Dies] {
+        let world = World::new();
+        let mut device = world.serving();
+        world.answers(&[stop]);
+        device.end(Ending::HandOver, PATIENCE).unwrap_err();
+        assert_eq!(device.condition(), Condition::Lost, "it must be brought back with a reset");
+        // And then it can be.
+        device.end(Ending::Cancel, PATIENCE).unwrap();
+        device.fence(&Cancel::default()).unwrap();
+        device.launch(&Cancel::default()).unwrap();
+        assert_eq!(world.log().last().unwrap(), "start");
+    }
+}
+
+#[test]
+fn a_device_that_must_not_be_started_anew_asks_for_no_worker() {
+    let world = World::new();
+    let mut device = world.device(Vec::new());
+    device.foundation.container = Err("its handler is not installed".to_owned());
+    let refused = device.launch(&Cancel::default()).unwrap_err().to_string();
+    assert_eq!(refused, "user_0/disk: its handler is not installed");
+    assert!(world.pool.alive().is_empty());
+}
+
+#[test]
+fn a_file_with_a_lock_is_given_to_others_when_a_loop_could_not_be_stopped_and_one_without_is_not() {
+    let world = World::new();
+    let busy = [Stop::Refused(Kind::StoreBusy)];
+    let mut device = world.device(vec![world.store().unwrap()]);
+    device.launch(&Cancel::default()).unwrap();
+    world.store().expect_err("it is in use");
+    world.answers(&busy);
+    device.stop(PATIENCE).unwrap_err();
+    let store = world.store().expect("the lock keeps others away as long as there are operations");
+    // Nobody has seen a lock on this one.
+    let mut device = world.device(vec![store]);
+    device.launch(&Cancel::default()).unwrap();
+    device.locked.clear();
+    world.answers(&busy);
+    device.stop(PATIENCE).unwrap_err();
+    world.store().expect_err("operations may be left");
+}
+
+#[test]
+fn a_stop_of_a_device_that_does_not_serve_tells_of_an_old_loop_that_has_not_ended() {
+    let world = World::new();
+    let busy = Stop::Refused(Kind::StoreBusy);
+    for (stops, ended) in [(&[busy, busy][..], false), (&[busy], true)] {
+        let mut device = world.serving();
+        world.answers(stops);
+        device.end(Ending::Cancel, PATIENCE).unwrap_err();
+        assert_eq!(device.stop(PATIENCE).is_ok(), ended);
+    }
+}

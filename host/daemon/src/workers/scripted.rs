@@ -1,0 +1,80 @@
+//! Workers that say what a test wants: the other end of a link, without a process.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use lunbox_tcmu::Minor;
+use lunbox_wire::{Device, Handler, Hello, Limits, Link, Report, Request, RingKind, Store, VERSION};
+
+use super::Worker;
+use super::client::Origin;
+
+/// What is said to a request: any number of reports.
+pub type Said = Vec<(Report, Vec<OwnedFd>)>;
+
+/// One report without descriptors.
+pub fn say(report: Report) -> Said {
+    vec![(report, Vec::new())]
+}
+
+pub fn hello(tenant: &str) -> Hello {
+    Hello {
+        version: VERSION,
+        build: "test".to_owned(),
+        tenant: tenant.to_owned(),
+        pid: 0,
+        jail: Vec::new(),
+        devices: 0,
+    }
+}
+
+/// A device as a worker tells it; nothing of it is true.
+pub fn device(minor: u32, name: &str, stores: Vec<Store>) -> Device {
+    let word = || "said".to_owned();
+    Device {
+        minor,
+        id: 4711,
+        name: name.to_owned(),
+        ring: RingKind::Uio,
+        map_bytes: 1,
+        size: 1,
+        block_size: 1,
+        max_transfer: 1,
+        read_only: false,
+        handler: Handler { subtype: word(), name: word(), version: word(), digest: word() },
+        stores,
+        options: vec![(word(), word())],
+        limits: Limits {
+            memory_bytes: u64::MAX,
+            table_elements: u64::MAX,
+            cpu_per_call_us: u64::MAX,
+            wall_per_call_ms: u64::MAX,
+            hostcall_bytes: u32::MAX,
+            log_lines_per_second: u32::MAX,
+        },
+    }
+}
+
+/// A worker that has greeted. `answer` is asked on a thread of its own, until the link ends; `died` is called when that
+/// is noticed.
+pub fn worker(
+    tenant: &str,
+    minors: &[u32],
+    mut answer: impl FnMut(Request) -> Said + Send + 'static,
+    died: impl FnOnce() + Send + 'static,
+) -> Arc<Worker> {
+    let (link, other) = Link::pair().unwrap();
+    std::thread::spawn(move || {
+        while let Ok(Some((request, _))) = other.receive::<Request>() {
+            for (report, descriptors) in answer(request) {
+                let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+                if other.send(&report, &descriptors).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let minors: Vec<_> = minors.iter().copied().map(Minor).collect();
+    Worker::listen(link, hello(tenant), &minors, Origin::default(), Arc::new(|_, _| {}), move |_| died())
+        .unwrap()
+}
