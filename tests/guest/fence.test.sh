@@ -39,7 +39,7 @@ for round in $(seq "$rounds"); do
     within 60 "an operation of the worker stands still" stuck_in_kernel "$worker"
     log_mark
     kill -KILL "$worker"
-    within 20 "the log says what is waited for" log_says 'held by operations of the process that served this device.*disk'
+    within 20 "the log says what is waited for" log_says 'waiting: .*(held by operations of the process that served this device|its storage does not let go of it).*user_0/disk'
     # The storage stands: so must the LUN. Nothing is waited for here, it is the outage itself.
     stuck=$(completed "$DISK")
     sleep 1

@@ -31,10 +31,12 @@ const ON_RECORD: u32 = 1000;
 #[command(after_help = "\
 A test that reads LUNBOX_ROUNDS counts in rounds; one that reads LUNBOX_ROWS has several rows. The rounds are split over
 guests, so that one that hangs costs little. Stops at the first failure with status 1; the failing guest's output is in
-the log then. A run of 1000 rounds or more of everything is kept as tests/results/DATE-soak.log, others in target/soak.
+the log then. A run of 1000 rounds or more of every row is kept as tests/results/DATE-soak.log, or with --test as
+tests/results/DATE-soak-TEST.log; others in target/soak.
 
 Examples:
   cargo xtask soak                                   1000 rounds of each row: hours
+  cargo xtask soak --test crash                      the crash matrix alone
   cargo xtask soak --rounds 20 --row worker          a worker is killed 20 times
   cargo xtask soak --test fence --rounds 100
   cargo xtask soak --machine smp --rounds 100        on two emulated processors")]
@@ -212,10 +214,11 @@ impl Write for Listener {
 fn place(options: &Options) -> anyhow::Result<PathBuf> {
     let date = process::output(Command::new("date").args(["-u", "+%F"]))?;
     let machine = if options.machine == Which::Smp { "-smp" } else { "" };
-    let whole = options.rounds >= ON_RECORD && options.row.is_none() && options.test.is_none();
+    let test = options.test.as_ref().map(|test| format!("-{test}")).unwrap_or_default();
+    let whole = options.rounds >= ON_RECORD && options.row.is_none();
     let folder = if whole { paths::root().join("tests/results") } else { paths::target().join("soak") };
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder.join(format!("{date}-soak{machine}.log")))
+    Ok(folder.join(format!("{date}-soak{test}{machine}.log")))
 }
 
 /// What a reader must know to judge the figures.
