@@ -12,11 +12,12 @@
 mod ask;
 mod finish;
 mod jobs;
+mod later;
 mod mend;
 mod overdue;
 mod start;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ use crate::registry::Registry;
 use crate::service::{Notice, Starter};
 
 use jobs::{Jobs, MAX_JOBS};
+use later::{Chore, Later};
 
 pub use ask::{Ask, DeviceState, Overview};
 pub use jobs::Ticket;
@@ -115,6 +117,10 @@ const SHUT_DOWN: Duration = Duration::from_secs(75);
 /// What a stop may take beyond twice the patience: the answer's way through a worker that has much to do.
 const STOP_SLACK: Duration = Duration::from_secs(6);
 
+/// How long jobs that are under way get to end before the devices are left to a successor. A hand-over leaves a device
+/// without a loop in its middle.
+const WITHDRAWAL: Duration = Duration::from_secs(10);
+
 /// The control plane.
 pub struct Control<K, S: Starter> {
     kernel: K,
@@ -129,10 +135,14 @@ pub struct Control<K, S: Starter> {
     overrun: bool,
     /// Devices are to be left to a successor.
     leaving: bool,
-    /// Devices in workers of another build.
-    outdated: BTreeSet<Minor>,
-    /// The hand-over that is under way, or was.
-    moving: Option<Ticket>,
+    /// The daemon is told to do something else than to serve: no device is moved any more.
+    told_to_stop: bool,
+    /// Devices in workers of another build, and whose they are.
+    outdated: BTreeMap<Minor, String>,
+    /// By tenant the hand-over that is under way, or was.
+    moving: BTreeMap<String, Ticket>,
+    /// What is to be tried again.
+    later: Later,
     /// Devices into which commands are being let in again, without a job that the node waits for: whoever keeps them
     /// away must not do so at the same time.
     unblocking: BTreeSet<Minor>,
@@ -162,8 +172,10 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             phase: Phase::Starting,
             overrun: false,
             leaving: false,
-            outdated: BTreeSet::new(),
-            moving: None,
+            told_to_stop: false,
+            outdated: BTreeMap::new(),
+            moving: BTreeMap::new(),
+            later: Later::default(),
             unblocking: BTreeSet::new(),
             threads: |name, work| std::thread::Builder::new().name(name).spawn(work).map(drop),
             starved: false,
@@ -180,6 +192,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     /// # Errors
     /// Netlink failed for good. Devices go on running.
     pub fn serve(&mut self, stop: BorrowedFd<'_>) -> Result<Outcome, NetlinkError> {
+        self.told_to_stop = is_readable(Some(stop));
+        self.hand_over_next();
         loop {
             if self.overrun {
                 self.overrun = false;
@@ -203,7 +217,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     pub fn shut_down(&mut self) -> Result<(), NetlinkError> {
         self.phase = Phase::Stopping;
         // A device that can not be brought back is left to the successor as it is.
-        for (ticket, minor) in self.jobs.recoveries() {
+        for (ticket, minor, _) in self.jobs.recoveries() {
             self.cancel(ticket, minor);
         }
         let deadline = Instant::now() + time_to_stop(self.registry.len(), self.around.patience);
@@ -231,9 +245,36 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         result
     }
 
+    /// Begins nothing more, so that devices can be left to a successor as they are, and waits some seconds for what is
+    /// under way: a device in the middle of a hand-over has no loop, and who asked for something wants an answer.
+    /// Recoveries are cut short: the successor has them anew.
+    ///
+    /// # Errors
+    /// Netlink failed for good.
+    pub fn withdraw(&mut self) -> Result<(), NetlinkError> {
+        self.phase = Phase::Stopping;
+        for (ticket, minor, endless) in self.jobs.recoveries() {
+            if endless {
+                self.cancel(ticket, minor);
+            } else if let Some(job) = self.jobs.halt(ticket) {
+                self.take_back(minor, job);
+            }
+        }
+        if !self.settle(WITHDRAWAL)? {
+            tracing::warn!("not everything that was under way has ended; the next lunboxd sees to it");
+        }
+        Ok(())
+    }
+
     /// Ends the waits of a recovery. If it has not begun it is over at once.
     fn cancel(&mut self, ticket: Ticket, minor: Minor) {
-        let Some(job) = self.jobs.cancel(ticket) else { return };
+        if let Some(job) = self.jobs.cancel(ticket) {
+            self.take_back(minor, job);
+        }
+    }
+
+    /// A recovery that has not begun is not to be.
+    fn take_back(&mut self, minor: Minor, job: Job<S::Device>) {
         let entry = self.registry.entry(minor);
         entry.job = None;
         if let Job::Revive { device, .. } | Job::HandOver { device, .. } = job
@@ -276,7 +317,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     ) -> Result<bool, NetlinkError> {
         let overdue = self.jobs.next_overdue(self.around.admission);
         let again = self.starved.then_some(NO_THREAD);
-        let timeout = timeout.into_iter().chain(overdue).chain(again).min();
+        let chore = self.next_chore();
+        let timeout = timeout.into_iter().chain(overdue).chain(again).chain(chore).min();
         // Rounded up: a timeout of less than a millisecond must not become a busy loop.
         let timeout = timeout.map_or(PollTimeout::NONE, |rest| {
             PollTimeout::try_from(rest + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -290,6 +332,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
         let stopped = watched.get(2).is_some_and(|fd| fd.any() == Some(true));
         drop(watched);
+        self.told_to_stop |= stopped;
         for message in self.inbox.take() {
             match message {
                 Message::Notice(minor, notice) => self.hear(minor, notice),
@@ -299,6 +342,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
         self.receive()?;
         self.give_up();
+        self.do_chores();
         if self.starved {
             self.work_off();
         }
@@ -332,7 +376,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         // as a removal, or a change with a removal behind it, waits for our answer: it must not wait for the job.
         match event.kind {
             EventKind::Removed if self.jobs.is_leaving(job) => self.answer(&event, Ok(())),
-            EventKind::Reconfigured(_) if self.jobs.is_leaving(job) => {
+            // Nor for a recovery that waits for storage: the writer holds what the removal needs that would end it.
+            EventKind::Reconfigured(_) if self.jobs.is_leaving(job) || self.jobs.is_endless(job) => {
                 self.answer(&event, Err(Errno::EAGAIN));
             }
             ref kind => {
@@ -379,6 +424,9 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             EventKind::Removed => match self.take_device(minor, event.device_id) {
                 Some(device) => self.begin(minor, Some(event), Job::Stop { minor, device, block: None }),
                 None => {
+                    if self.registry.served(minor).is_none() {
+                        self.later.forget_all(minor);
+                    }
                     self.answer(&event, Ok(()));
                     self.registry.tidy(minor);
                 }
@@ -387,8 +435,9 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 Some(device) => self.begin(minor, Some(event), Job::Resize { minor, device, bytes }),
                 None => {
                     // While a predecessor's devices are being taken over, the writer had better try again.
+                    let known = self.later.is_known(Chore::TakeOver, minor);
                     let serving = self.phase == Phase::Serving;
-                    let errno = if serving { Errno::ENODEV } else { Errno::EAGAIN };
+                    let errno = if serving && !known { Errno::ENODEV } else { Errno::EAGAIN };
                     self.answer(&event, Err(errno));
                     self.registry.tidy(minor);
                 }
@@ -430,7 +479,21 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         let entry = self.registry.entry(minor);
         entry.job = Some(ticket);
         entry.current = event;
+        if self.jobs.is_endless(ticket) {
+            self.refuse_changes(minor);
+        }
         self.work_off();
+    }
+
+    /// Answers changes that wait behind a job that may take for ever.
+    fn refuse_changes(&mut self, minor: Minor) {
+        let waiting = std::mem::take(&mut self.registry.entry(minor).waiting);
+        for event in waiting {
+            match event.kind {
+                EventKind::Reconfigured(_) => self.answer(&event, Err(Errno::EAGAIN)),
+                _ => self.registry.entry(minor).waiting.push_back(event),
+            }
+        }
     }
 
     /// Has a job done that no node waits for.
@@ -443,10 +506,13 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         if let Job::Unblock { .. } = job {
             self.unblocking.insert(minor);
         }
+        let served = self.registry.served(minor).map(|served| served.name.clone());
         let (starter, uio) = (&self.starter, &self.around.uio);
-        self.jobs.add(minor, job, |job| match job {
-            Job::Revive { name, .. } | Job::HandOver { name, .. } => starter.tenant(name),
-            _ => uio.node(minor).map(|node| starter.tenant(&node.name)).unwrap_or_default(),
+        self.jobs.add(minor, job, |job| {
+            let name = job.name().or(served.as_ref());
+            name.map(|name| starter.tenant(name))
+                .or_else(|| uio.node(minor).ok().map(|node| starter.tenant(&node.name)))
+                .unwrap_or_default()
         })
     }
 

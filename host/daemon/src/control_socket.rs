@@ -260,6 +260,8 @@ fn describe(record: &Record, state: Option<&DeviceState>, counters: Option<&Devi
     });
     let grants = grants.collect();
     let limits = device.limits;
+    // It may go on with one that has been replaced since.
+    let handler = record.handler();
     DeviceReport {
         name: record.name(),
         minor: device.minor,
@@ -270,10 +272,10 @@ fn describe(record: &Record, state: Option<&DeviceState>, counters: Option<&Devi
         health,
         trouble: state.map(|state| state.detail.clone()).filter(|detail| !detail.is_empty()),
         handler: Some(HandlerReport {
-            subtype: device.handler.subtype,
-            name: device.handler.name,
-            version: device.handler.version,
-            digest: device.handler.digest,
+            subtype: handler.subtype,
+            name: handler.name,
+            version: handler.version,
+            digest: handler.digest,
         }),
         size: device.size,
         block_size: device.block_size,

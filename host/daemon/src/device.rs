@@ -25,8 +25,8 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// What a worker gets beyond the patience that it is to have itself.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// How long the storage may be somebody else's before the device is refused. Not so long for operations of this
-/// device's own earlier loop, which end when the storage answers.
+/// How long the storage may be somebody else's before the device is refused, or have no locks before a new one is. Not so
+/// long for operations of this device's own earlier loop, which end when the storage answers.
 const OTHERS: Duration = Duration::from_secs(2);
 
 /// How long a loop that was to end before gets for its cancelled commands each time that it is asked again.
@@ -164,6 +164,7 @@ impl Device {
         &self,
         master: &Master,
         deadline: Option<Instant>,
+        insist: bool,
         cancel: &Cancel,
     ) -> Result<Description, Setback> {
         let name = self.name();
@@ -196,7 +197,7 @@ impl Device {
                     if rest.is_none_or(|rest| !rest.is_zero()) => {}
                 // Its file server is away, or memory is short: both may pass, and a device that nobody serves does not.
                 Err(error @ FenceError::Lock { errno: Errno::ENOLCK, .. })
-                    if rest.is_none_or(|rest| !rest.is_zero()) =>
+                    if insist && rest.is_none_or(|rest| !rest.is_zero()) =>
                 {
                     if !std::mem::replace(&mut short_of_locks, true) {
                         tracing::warn!(device = name, "waiting: {error}");
@@ -206,6 +207,28 @@ impl Device {
                 Err(error) => return Err(self.refused(error)),
             }
         }
+    }
+
+    /// See [`Running::fence`]. Who does not `insist` is told soon that there are no locks.
+    fn fence_for(&mut self, limit: Option<Duration>, insist: bool, cancel: &Cancel) -> Result<(), Setback> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        self.fresh = None;
+        self.await_former(deadline, cancel)?;
+        let (mut fresh, mut locked, mut unlocked) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, master) in self.foundation.stores.iter().enumerate() {
+            let description = self.describe(master, deadline, insist, cancel)?;
+            match description.fenced {
+                Fenced::Yes => locked.push(index),
+                Fenced::No => unlocked.push(index),
+                Fenced::NotNeeded => {}
+            }
+            fresh.extend(description.fd);
+        }
+        self.record.set_unlocked(unlocked);
+        self.locked = locked;
+        self.warned = true;
+        self.fresh = Some(fresh);
+        Ok(())
     }
 
     fn ask_to_end(
@@ -284,6 +307,22 @@ impl Running for Device {
         self.worker.as_ref().map_or(Condition::Lost, |worker| worker.condition(self.minor()))
     }
 
+    fn make_ready(&self, cancel: &Cancel) -> Result<(), Setback> {
+        let Foundation { container, stores, worker, confines, .. } = &self.foundation;
+        if let Err(reason) = container {
+            return Err(self.refused(reason));
+        }
+        // Asked of a description of its own, which goes at once. Who has the lock now is no matter.
+        let look = Patience { limit: Some(Duration::ZERO), cancel: None, waiting: None };
+        for master in stores {
+            match master.describe(&look) {
+                Ok(_) | Err(FenceError::Held { .. } | FenceError::Cancelled { .. }) => {}
+                Err(error) => return Err(self.refused(error)),
+            }
+        }
+        self.pool.worker(worker, confines, cancel).map(drop)
+    }
+
     fn launch(&mut self, cancel: &Cancel) -> Result<(), Setback> {
         let container = match &self.foundation.container {
             Ok(container) => Arc::clone(container),
@@ -314,30 +353,22 @@ impl Running for Device {
                 self.pool.vacated(&worker);
                 // What is left of it there is asked for before the next launch.
                 self.former = Some(worker);
-                Err(if error == AskError::Lost { Setback::Lost } else { self.refused(error) })
+                // One that only says nothing is waited for by the next fence.
+                Err(if let AskError::Lost | AskError::Silent(_) = error {
+                    Setback::Lost
+                } else {
+                    self.refused(error)
+                })
             }
         }
     }
 
+    fn fence_new(&mut self, cancel: &Cancel) -> Result<(), Setback> {
+        self.fence_for(None, false, cancel)
+    }
+
     fn fence_within(&mut self, limit: Option<Duration>, cancel: &Cancel) -> Result<(), Setback> {
-        let deadline = limit.map(|limit| Instant::now() + limit);
-        self.fresh = None;
-        self.await_former(deadline, cancel)?;
-        let (mut fresh, mut locked, mut unlocked) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, master) in self.foundation.stores.iter().enumerate() {
-            let description = self.describe(master, deadline, cancel)?;
-            match description.fenced {
-                Fenced::Yes => locked.push(index),
-                Fenced::No => unlocked.push(index),
-                Fenced::NotNeeded => {}
-            }
-            fresh.extend(description.fd);
-        }
-        self.record.set_unlocked(unlocked);
-        self.locked = locked;
-        self.warned = true;
-        self.fresh = Some(fresh);
-        Ok(())
+        self.fence_for(limit, true, cancel)
     }
 
     fn end(&mut self, how: Ending, patience: Duration) -> Result<(), String> {
@@ -385,6 +416,10 @@ impl Running for Device {
             && let Some(former) = &self.former
         {
             ended = self.let_go(former);
+        }
+        if let Some(former) = &self.former {
+            // It leaves when the loop has ended.
+            self.pool.vacated(former);
         }
         if ended.is_err() {
             for (index, master) in std::mem::take(&mut self.foundation.stores).into_iter().enumerate() {

@@ -52,7 +52,7 @@ pub enum HandlerError {
     #[error("its code can not be kept in memory: {0}; name a --cache-dir that can be written to")]
     Memory(std::io::Error),
     /// It was tried a short while ago.
-    #[error("compiling it took too long at an earlier start; to have it tried again now: rm {} and restart", .0.display())]
+    #[error("compiling it took too long at an earlier start; it is tried again at a start that is some minutes later; now: rm {} and restart", .0.display())]
     TooLongBefore(PathBuf),
 }
 

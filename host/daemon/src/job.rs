@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use crate::journal::Journal;
 use crate::service::{Cancel, Refusal, Running, Setback, Starter};
 
-use admit::admit;
+use admit::{admit, unblock};
 use revive::{hand_over, revive};
 
 /// Why somebody looks at a UIO node.
@@ -57,6 +57,8 @@ pub struct Course {
     pub progress: Progress,
     /// Ends its waits.
     pub cancel: Cancel,
+    /// Has a hand-over leave a device alone that serves still. Behind that point it goes on.
+    pub halt: Cancel,
 }
 
 /// Something to do. Devices travel with the job and come back with its result.
@@ -181,6 +183,8 @@ pub enum Finished<D> {
         reason: Reason,
         /// What came of it.
         admission: Admission<D>,
+        /// Why commands may be kept away still.
+        blocked: Option<String>,
     },
     /// [`Job::Revive`].
     Revived {
@@ -192,6 +196,8 @@ pub enum Finished<D> {
         name: DeviceName,
         /// Whether it serves.
         result: Result<(), Setback>,
+        /// Why commands may be kept away still.
+        blocked: Option<String>,
     },
     /// [`Job::HandOver`].
     HandedOver {
@@ -308,6 +314,19 @@ impl<D: Running> Job<D> {
         }
     }
 
+    /// The device that it is about, where the job knows it.
+    pub fn name(&self) -> Option<&DeviceName> {
+        match self {
+            Self::Revive { name, .. }
+            | Self::HandOver { name, .. }
+            | Self::Unblock { name, .. }
+            | Self::Discard { name, .. }
+            | Self::Serial { name, .. } => Some(name),
+            Self::Stop { block, .. } => block.as_ref(),
+            Self::Admit { .. } | Self::Resize { .. } => None,
+        }
+    }
+
     /// Does it. Blocks; never panics.
     pub fn run<S: Starter<Device = D>>(self, starter: &S, around: &Surroundings) -> Finished<D> {
         let lost = self.lost();
@@ -318,22 +337,20 @@ impl<D: Running> Job<D> {
     fn work<S: Starter<Device = D>>(self, starter: &S, around: &Surroundings) -> Finished<D> {
         match self {
             Self::Admit { minor, reason, patience, course } => {
-                let admission = admit(minor, reason, patience, &course, starter, around);
-                Finished::Admitted { minor, reason, admission }
+                let (admission, blocked) = admit(minor, reason, patience, &course, starter, around);
+                Finished::Admitted { minor, reason, admission, blocked }
             }
             Self::Revive { minor, mut device, name, delay, course } => {
-                let result = revive(&mut device, &name, delay, &course, around);
-                Finished::Revived { minor, device, name, result }
+                let (result, blocked) = revive(&mut device, &name, delay, &course, around);
+                Finished::Revived { minor, device, name, result, blocked }
             }
             Self::HandOver { minor, mut device, name, course } => {
                 let result = hand_over(&mut device, &name, &course, around);
                 Finished::HandedOver { minor, device, name, result }
             }
             Self::Unblock { minor, name } => {
-                let directory = around.configfs.device(&name);
-                let result =
-                    if directory.exists() { tolerate_absence(directory.block(false)) } else { Ok(()) };
-                Finished::Unblocked { minor, name, result: result.map_err(|error| error.to_string()) }
+                let result = unblock(&around.configfs.device(&name));
+                Finished::Unblocked { minor, name, result }
             }
             Self::Resize { minor, mut device, bytes } => {
                 let result = device.resize(bytes);

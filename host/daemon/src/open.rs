@@ -11,22 +11,20 @@ use lunbox_engine::Limits;
 use lunbox_grant::{Cfgstring, Claims, Geometry, Kind, Locator, Master, Wanted, Wording, parse, whole_text};
 use lunbox_policy::{Policy, Tenant};
 use lunbox_tcmu::{Configfs, DeviceId, DeviceName, Held, Minor, Uio, UioError, UioNode};
-use lunbox_wire::{
-    Device as Served, Ending, Handler, Limits as Allowance, Refusal, Request, RingKind, Store, StoreKind,
-};
+use lunbox_wire::{Device as Served, Handler, Limits as Allowance, RingKind, Store, StoreKind};
 
 use crate::device::{Device, Foundation};
 use crate::handlers::{Handlers, Installed};
 use crate::journal::Journal;
 use crate::records::Records;
-use crate::service::{Adopted, Cancel, Running, Setback, Starter};
+use crate::service::{Adopted, Cancel, Setback, Starter};
 use crate::tenants::{confines, worker_of};
-use crate::workers::adopt::evict;
 use crate::workers::client::one_line;
-use crate::workers::{AskError, Inherited, Pool, Unfit, Worker};
+use crate::workers::{Inherited, Pool, Unfit};
 
-/// How long a worker may take to end a device whose node has gone, or to change its size.
-const PATIENCE: Duration = Duration::from_secs(5);
+mod leftovers;
+
+use leftovers::{Leftover, Leftovers, is_shared};
 
 /// From an opened node to the descriptors by which its ring is reached.
 pub type Rings = Arc<dyn Fn(Minor, OwnedFd) -> (RingKind, Vec<OwnedFd>) + Send + Sync>;
@@ -160,7 +158,8 @@ impl Opener {
 
     /// A device of a worker that goes on. The worker may be in somebody else's hands: of what it says only that is
     /// kept which makes no difference to others, and what has a source that can be trusted is taken from there.
-    fn inherit(&self, inherited: Inherited) -> Result<Adopted<Device>, Unfit> {
+    /// Nothing is asked of it here: what it is to do comes to the `leftovers`.
+    fn inherit(&self, inherited: Inherited, leftovers: &Leftovers) -> Result<Adopted<Device>, Unfit> {
         let Inherited { worker, mut device, descriptors } = inherited;
         let minor = Minor(device.minor);
         let lie = |reason: &dyn fmt::Display| Unfit::Lie(text(reason));
@@ -178,34 +177,28 @@ impl Opener {
         // Machine code of the worker's is never passed on.
         drop(descriptors.next());
         let node = self.node_of(minor, &name, &ring)?;
-        let name = node.as_ref().map_or(name, |node| node.name.clone());
-        let tenant = self.tenant_of(&name);
-        let Some(node) = node else {
-            let ended = evict(&worker, minor, Ending::Cancel, PATIENCE.saturating_mul(2));
-            if let Err(AskError::Silent(_) | AskError::Refused(Refusal::StoreBusy, _)) = ended
-                && let Ok(masters) = self.take_over(&name, tenant, &mut device, descriptors)
-            {
-                // It may still write: nobody else gets the files.
-                masters.into_iter().for_each(Master::keep_for_good);
-            }
+        // Another device may be at its node by now, perhaps one of the same name.
+        let Some(node) = node.filter(|node| self.is_still(&node.name, DeviceId(device.id))) else {
+            let (device, stores) = (Box::new(device), descriptors.collect());
+            leftovers.add(&worker, Leftover::Gone { device, name, ring, stores });
             return Err(Unfit::Gone);
         };
+        let name = node.name.clone();
+        let tenant = self.tenant_of(&name);
         let masters = self.take_over(&name, tenant, &mut device, descriptors)?;
         device.name = full(&name);
         device.map_bytes = node.map_bytes;
         device.limits = allowance(tenant);
         let said = device.size;
         // One that is being removed is locked, and the removal waits for our answer.
-        if self.configfs.device(&name).exists() {
-            if let Ok(id) = self.configfs.device(&name).device_id() {
-                device.id = id.0;
-            }
-            if let Ok(geometry) = self.geometry(&name) {
-                device.size = geometry.size.0;
-                device.block_size = geometry.block_size.get();
-                device.max_transfer = u32::try_from(geometry.max_transfer.0).unwrap_or(u32::MAX);
-            }
+        if self.configfs.device(&name).exists()
+            && let Ok(geometry) = self.geometry(&name)
+        {
+            device.size = geometry.size.0;
+            device.block_size = geometry.block_size.get();
+            device.max_transfer = u32::try_from(geometry.max_transfer.0).unwrap_or(u32::MAX);
         }
+        let running = described(&device.handler);
         let container = self.next_handler(&name, tenant, &mut device, worker.outdated());
         if let Err(reason) = &container {
             tracing::warn!(device = %name, "goes on where it is, and can not be started again: {reason}");
@@ -216,13 +209,24 @@ impl Opener {
         let memory = device.stores.iter().any(|store| store.kind != StoreKind::File);
         let outdated = moves && container.is_ok() && !memory;
         if device.size != said && !outdated {
-            resize(&worker, minor, &name, device.size);
+            leftovers.add(&worker, Leftover::Resize { minor, name: name.clone(), bytes: device.size });
         }
         let foundation =
             Foundation { ring, container, stores: masters, worker: key, confines: confines(tenant) };
         let id = DeviceId(device.id);
-        let device = Device::new(device, foundation, &self.records, &self.pool, &self.journal);
-        Ok(Adopted { minor, id, name, device: device.served_by(worker), outdated })
+        let device =
+            Device::new(device, foundation, &self.records, &self.pool, &self.journal).served_by(worker);
+        if let Some(record) = self.records.get(minor) {
+            record.set_running(running);
+        }
+        Ok(Adopted { minor, id, name, device, outdated })
+    }
+
+    /// No other device has come in the place of the one that has this number, as far as configfs tells.
+    fn is_still(&self, name: &DeviceName, id: DeviceId) -> bool {
+        let directory = self.configfs.device(name);
+        // One that is being removed is locked, and the removal waits for our answer.
+        !directory.exists() || directory.device_id().map_or(true, |current| current == id)
     }
 
     /// The node that is behind a ring; none if its device has gone. Whoever holds the node open is the one that serves
@@ -259,7 +263,16 @@ impl Opener {
                 StoreKind::Memory { bytes } => (None, bytes),
             };
             let locator: Locator = store.locator.parse().map_err(|error| Unfit::Lie(text(error)))?;
-            store.shared = locator.path().is_some_and(|path| tenant.is_shared(path));
+            let policy = is_shared(tenant, &locator, fd.as_ref());
+            if store.shared && !policy {
+                tracing::warn!(
+                    device = %name,
+                    "goes on sharing {}, which policy does not say any more; disable and enable it to end that",
+                    one_line(&store.locator)
+                );
+            }
+            // As it runs: another device that runs may have it at the same time.
+            store.shared |= policy;
             let adopted = lunbox_grant::Adopted {
                 device: &name.to_string(),
                 option: &store.option,
@@ -283,10 +296,7 @@ impl Opener {
         device: &mut Served,
         outdated: bool,
     ) -> Result<Arc<File>, String> {
-        let said = &mut device.handler;
-        for text in [&mut said.subtype, &mut said.name, &mut said.version, &mut said.digest] {
-            *text = one_line(text);
-        }
+        device.handler = described(&device.handler);
         let subtype = &name.subtype;
         let Some(handler) = self.handlers.get(subtype) else {
             return Err(format!(
@@ -327,26 +337,6 @@ impl Opener {
     }
 }
 
-/// A predecessor has died between the worker's answer and the kernel's: the loop has a size that the kernel does not
-/// know of.
-fn resize(worker: &Worker, minor: Minor, name: &DeviceName, bytes: u64) {
-    let patience_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
-    let resized = worker.ask_for(&[], PATIENCE.saturating_mul(2), |call| Request::Resize {
-        call,
-        minor: minor.0,
-        bytes,
-        patience_ms,
-    });
-    match resized {
-        Ok(()) => tracing::info!(device = %name, bytes, "resized to what the kernel says"),
-        Err(error) => tracing::error!(
-            device = %name,
-            bytes,
-            "its loop has another size than the kernel says: {error}; repair it: lunbox device reset {name}"
-        ),
-    }
-}
-
 /// A name as its node has it.
 fn full(name: &DeviceName) -> String {
     format!("tcm-user/{}/{}/{}/{}", name.hba, name.device, name.subtype, name.config)
@@ -359,6 +349,16 @@ fn describe(handler: &Installed) -> Handler {
         name: description.name.clone(),
         version: description.version.clone(),
         digest: handler.digest.to_string(),
+    }
+}
+
+/// What a worker says of its handler, for people.
+fn described(said: &Handler) -> Handler {
+    Handler {
+        subtype: one_line(&said.subtype),
+        name: one_line(&said.name),
+        version: one_line(&said.version),
+        digest: one_line(&said.digest),
     }
 }
 
@@ -406,7 +406,10 @@ impl Starter for Opener {
     }
 
     fn adopt(&self) -> Vec<Adopted<Device>> {
-        self.pool.adopt(|inherited| self.inherit(inherited))
+        let leftovers = Leftovers::default();
+        let adopted = self.pool.adopt(|inherited| self.inherit(inherited, &leftovers));
+        leftovers.settle(self);
+        adopted
     }
 
     fn claim(&self, minor: Minor) -> Result<OwnedFd, UioError> {
@@ -418,12 +421,9 @@ impl Starter for Opener {
         node: &UioNode,
         id: DeviceId,
         uio: OwnedFd,
-        cancel: &Cancel,
+        _cancel: &Cancel,
     ) -> Result<Device, Setback> {
-        let failed = |reason: String| Setback::Refused(format!("{}: {reason}", node.name));
-        let mut device = self.open(node, id, uio).map_err(failed)?;
-        device.fence(cancel)?;
-        Ok(device)
+        self.open(node, id, uio).map_err(|reason| Setback::Refused(format!("{}: {reason}", node.name)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lunbox_tcmu::{DeviceName, Minor};
-use lunbox_wire::Device as Served;
+use lunbox_wire::{Device as Served, Handler};
 
 use crate::workers::Worker;
 
@@ -20,6 +20,8 @@ pub struct Record {
 #[derive(Debug)]
 struct State {
     device: Served,
+    /// What runs, if that is another handler than `device` is started with the next time.
+    running: Option<Handler>,
     worker: Weak<Worker>,
     /// Sizes of the stores when they were opened.
     sizes: Vec<Option<u64>>,
@@ -46,9 +48,20 @@ impl Record {
         &self.key
     }
 
-    /// The device as the worker knows it.
+    /// The device as a worker is started with it.
     pub fn device(&self) -> Served {
         self.state().device.clone()
+    }
+
+    /// The handler that it runs, or is started with if it does not run.
+    pub fn handler(&self) -> Handler {
+        let state = self.state();
+        state.running.as_ref().unwrap_or(&state.device.handler).clone()
+    }
+
+    /// It runs this handler until its loop ends.
+    pub fn set_running(&self, handler: Handler) {
+        self.state().running = Some(handler);
     }
 
     /// `user_<hba>/<device>`, or the whole name if it is not one of the kernel's.
@@ -79,7 +92,11 @@ impl Record {
 
     /// Another worker serves it, or none.
     pub fn set_worker(&self, worker: Option<&Arc<Worker>>) {
-        self.state().worker = worker.map_or_else(Weak::new, Arc::downgrade);
+        let mut state = self.state();
+        if worker.is_none() {
+            state.running = None;
+        }
+        state.worker = worker.map_or_else(Weak::new, Arc::downgrade);
     }
 
     /// It has another size.
@@ -92,7 +109,8 @@ impl Records {
     /// Adds a device, or replaces the one that was at its node.
     pub fn add(&self, device: Served, key: &str, sizes: Vec<Option<u64>>) -> Arc<Record> {
         let minor = Minor(device.minor);
-        let state = Mutex::new(State { device, worker: Weak::new(), sizes, unlocked: Vec::new() });
+        let state =
+            Mutex::new(State { device, running: None, worker: Weak::new(), sizes, unlocked: Vec::new() });
         let record = Arc::new(Record { minor, key: key.to_owned(), state });
         self.lock().insert(minor, Arc::clone(&record));
         record
@@ -104,6 +122,11 @@ impl Records {
         if records.get(&record.minor).is_some_and(|there| Arc::ptr_eq(there, record)) {
             records.remove(&record.minor);
         }
+    }
+
+    /// The device at a node.
+    pub fn get(&self, minor: Minor) -> Option<Arc<Record>> {
+        self.lock().get(&minor).cloned()
     }
 
     /// All devices, in the order of their nodes.

@@ -36,8 +36,8 @@ pub trait Starter: Send + Sync + 'static {
     /// [`UioError::Busy`] if somebody else does, this process included.
     fn claim(&self, minor: Minor) -> Result<OwnedFd, UioError>;
 
-    /// Opens what the device stands on and waits until nobody's operations are left on it. The device does not run
-    /// yet; [`Running::launch`] is next.
+    /// Opens what the device stands on. The device does not run yet; [`Running::fence`] is next, then
+    /// [`Running::launch`].
     ///
     /// # Errors
     /// See [`Setback`], never [`Setback::Lost`]. Nothing is left behind.
@@ -70,6 +70,13 @@ pub trait Running: Send + 'static {
     /// How it is at this moment; never blocks.
     fn condition(&self) -> Condition;
 
+    /// Sees that the device could be launched: that there is a worker for it, and that its stores can be fenced. Starts
+    /// the worker if need be, and blocks as long. The loop that serves the device, wherever that is, is not disturbed.
+    ///
+    /// # Errors
+    /// See [`Setback`]; nothing has changed.
+    fn make_ready(&self, cancel: &Cancel) -> Result<(), Setback>;
+
     /// Has the device served. May be called when it was prepared, or fenced after it had ended.
     ///
     /// # Errors
@@ -85,7 +92,16 @@ pub trait Running: Send + 'static {
         self.fence_within(None, cancel)
     }
 
-    /// The same, for about `limit` at the most.
+    /// The same for a device that nobody has served yet. Who enables it waits: what is not an operation in progress,
+    /// as locks that can not be had, is told after some seconds.
+    ///
+    /// # Errors
+    /// As [`Running::fence`].
+    fn fence_new(&mut self, cancel: &Cancel) -> Result<(), Setback> {
+        self.fence(cancel)
+    }
+
+    /// As [`Running::fence`], for about `limit` at the most.
     ///
     /// # Errors
     /// As [`Running::fence`]; [`Setback::Refused`] if it took longer.
@@ -132,9 +148,13 @@ pub enum Condition {
 /// Why a device could not be brought to serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Setback {
-    /// The worker died meanwhile. Another one may do better.
-    #[error("its worker died")]
+    /// The worker died meanwhile, or said nothing. Another one may do better, or the same one later.
+    #[error("its worker died or does not answer")]
     Lost,
+    /// Something is wanting at the moment that has nothing to do with the device: one line for the operator. Tried again
+    /// after a while, as often as it takes.
+    #[error("{0}")]
+    NotNow(String),
     /// Nobody wants it any more.
     #[error("given up, since it was to go")]
     Cancelled,

@@ -45,8 +45,9 @@ const RETRIES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration
 /// How long workers without devices may take to end.
 const LEAVING: Duration = Duration::from_secs(3);
 
-/// How long a component is remembered that took too long to be compiled.
-const OVERLONG: Duration = Duration::from_secs(60 * 60);
+/// How long a component is remembered that took too long to be compiled: restarts in quick succession do not wait for it
+/// each time, and a later one tries it again, since the machine may have been busy.
+const OVERLONG: Duration = Duration::from_secs(5 * 60);
 
 /// This program, also when its file was replaced since.
 const SELF: &str = "/proc/self/exe";
@@ -249,7 +250,7 @@ impl Daemon {
         journal.supervisor(EventKind::PhaseChanged, "serving");
         loop {
             let signal = match control.serve(signals.as_fd()).context("control plane")? {
-                Outcome::HandOver => return self.hand_over(control.devices()),
+                Outcome::HandOver => return self.hand_over(&mut control),
                 Outcome::Signal => signals.read_signal().context("reading signals")?,
             };
             let is = |wanted: Signal| {
@@ -262,7 +263,7 @@ impl Daemon {
                     "SIGUSR2: nothing outlives this one process (--single-process); still serving"
                 );
             } else if is(Signal::SIGUSR2) {
-                return self.hand_over(control.devices());
+                return self.hand_over(&mut control);
             } else if signal.is_some() {
                 break;
             }
@@ -275,10 +276,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Leaves the workers as they are.
-    fn hand_over(&self, devices: usize) -> anyhow::Result<()> {
+    /// Leaves the workers as they are, when what is under way has ended.
+    fn hand_over(&self, control: &mut Control<Netlink, Opener>) -> anyhow::Result<()> {
+        let withdrawn = control.withdraw().context("control plane");
+        let devices = control.devices();
         tracing::info!(devices, "leaving; the workers go on, and the next lunboxd takes them over");
         self.around.journal.supervisor(EventKind::Handover, format!("{devices} devices go on"));
-        Ok(())
+        withdrawn
     }
 }

@@ -77,9 +77,9 @@ pub struct Inherited {
 /// Why a device of a worker that was adopted is not gone on with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// Its UIO node has gone, and the loop was ended.
+    /// Its UIO node has gone. Whoever judged has the loop ended.
     Gone,
-    /// It can not be supervised here, for this reason; the worker is not to blame.
+    /// It can not be supervised here at the moment, for this reason; the worker is not to blame, and serves it well.
     Here(String),
     /// What the worker says of it is not so.
     Lie(String),
@@ -259,7 +259,8 @@ impl Pool {
     }
 
     /// Takes over the workers that a predecessor left, and of their devices those that `judge` finds fit. Called on
-    /// several threads at a time. No worker is waited for for longer than about half a minute, whatever it does.
+    /// several threads at a time; it must not wait for the worker. No worker is waited for for longer than about half a
+    /// minute (0.05 s more for each of its devices), whatever it does.
     pub fn adopt<T: Send>(self: &Arc<Self>, judge: impl Fn(Inherited) -> Result<T, Unfit> + Sync) -> Vec<T> {
         let mut kept = Vec::new();
         // One after the other: of two workers of one name the first is the one that gets further devices.

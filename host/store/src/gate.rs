@@ -125,6 +125,16 @@ impl GateHandle {
         self.0.0.lock().held
     }
 
+    /// Blocks until `count` operations ever had to wait. False if they had not within `limit`. Behind
+    /// [`Self::release`] the number that waits now goes through all values down to zero, and tells nothing.
+    #[must_use]
+    pub fn wait_for_held(&self, count: u64, limit: Duration) -> bool {
+        let state = self.0.0.lock();
+        let waited = self.0.0.changed.wait_timeout_while(state, limit, |state| state.held < count);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.held >= count
+    }
+
     /// Blocks until exactly `count` operations wait. False if they do not within `limit`.
     #[must_use]
     pub fn wait_for_waiters(&self, count: usize, limit: Duration) -> bool {

@@ -70,6 +70,12 @@ impl Entry {
         self.is_over && self.stopped_by.is_some() && !self.busy
     }
 
+    /// As a supervisor that comes is told of it: with the size that the loop has at the moment. Who knows of another one
+    /// has it changed, also where taking it back fails.
+    pub(crate) fn listed(&self) -> Device {
+        Device { size: self.unheard_size.unwrap_or(self.device.size), ..self.device.clone() }
+    }
+
     /// The loop runs.
     pub(crate) fn serves(&self) -> bool {
         self.handle.is_some() && self.ended.is_none()
@@ -85,16 +91,19 @@ impl Entry {
                 self.identity = Some(Told::No);
                 return;
             }
-            Event::HandlerFailed(reason) => {
-                self.trouble = Some(reason.clone());
-                Notice::Trouble(reason)
-            }
+            Event::HandlerFailed(reason) => return self.is_in_trouble(reason),
             Event::HandlerServes => {
                 self.trouble = None;
                 Notice::Recovered
             }
         };
         self.note(notice);
+    }
+
+    /// The loop serves, and not as it should.
+    pub(crate) fn is_in_trouble(&mut self, reason: String) {
+        self.trouble = Some(reason.clone());
+        self.note(Notice::Trouble(reason));
     }
 
     /// The loop serves no more, or never began.
@@ -179,5 +188,62 @@ impl Entry {
             aborts: status.aborts,
             cpu_ns: status.cpu_ns,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lunbox_wire::{Handler, Limits, RingKind};
+
+    use super::*;
+
+    fn entry(size: u64) -> Entry {
+        let device = Device {
+            minor: 1,
+            id: 1,
+            name: "tcm-user/0/disk/file//disk".to_owned(),
+            ring: RingKind::Emulated,
+            map_bytes: 4096,
+            size,
+            block_size: 512,
+            max_transfer: 2048,
+            read_only: false,
+            handler: Handler {
+                subtype: "file".to_owned(),
+                name: "File".to_owned(),
+                version: "0".to_owned(),
+                digest: String::new(),
+            },
+            stores: Vec::new(),
+            options: Vec::new(),
+            limits: Limits {
+                memory_bytes: 1,
+                table_elements: 1,
+                cpu_per_call_us: 1,
+                wall_per_call_ms: 1,
+                hostcall_bytes: 1,
+                log_lines_per_second: 1,
+            },
+        };
+        Entry::new(device, Vec::new(), 1)
+    }
+
+    #[test]
+    fn a_supervisor_that_comes_while_a_size_is_taken_back_is_told_what_the_loop_has() {
+        let mut entry = entry(1 << 20);
+        assert_eq!(entry.listed().size, 1 << 20);
+        entry.unheard_size = Some(1 << 21);
+        assert_eq!(entry.listed().size, 1 << 21);
+    }
+
+    #[test]
+    fn who_comes_later_is_told_of_a_loop_that_is_not_as_it_should_be() {
+        let mut entry = entry(1 << 20);
+        entry.is_in_trouble("another size".to_owned());
+        entry.repeat();
+        assert_eq!(entry.notices, [Notice::Trouble("another size".to_owned())]);
+        entry.heard(Event::HandlerServes);
+        entry.repeat();
+        assert!(entry.notices.is_empty());
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lunbox_control::EventKind;
 use lunbox_tcmu::{DeviceId, DeviceName, Minor};
 
+use super::later::Chore;
 use super::{Control, Kernel, Phase};
 use crate::job::{Job, Reason};
 use crate::service::{Condition, Running, Starter};
@@ -105,19 +106,21 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             if entry.job.is_some() {
                 return refuse("it is just being started; try again later");
             }
-            // One that could not be taken over.
+            // One that could not be taken over. What is wanting is told anew.
+            self.later.forget(Chore::TakeOver, minor);
             self.begin(minor, None, Job::admit(minor, Reason::TakeOver, Duration::ZERO));
             drop(answer.send(Ok(())));
             return;
         };
         if self.unblocking.contains(&minor) {
-            return refuse("it is just being adopted; try again later");
+            return refuse("commands are just being let in to it again; try again later");
         }
         if let Some(job) = entry.job {
             let doing =
                 self.jobs.progress(job).unwrap_or_else(|| "it is being changed or stopped".to_owned());
             return refuse(&format!("{doing}; try again later"));
         }
+        self.later.forget(Chore::Mend, minor);
         served.recovery.given_up = None;
         served.recovery.tries = 0;
         served.recovery.askers.push(answer);

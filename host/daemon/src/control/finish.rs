@@ -6,6 +6,7 @@ use lunbox_control::EventKind;
 use lunbox_tcmu::{DeviceEvent, DeviceId, Minor};
 use nix::errno::Errno;
 
+use super::later::Chore;
 use super::{Control, Kernel, Ticket};
 use crate::job::{ADMISSION_FAILED, Admission, Finished, Job, Reason};
 use crate::registry::Entry;
@@ -31,18 +32,28 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 return self.work_off();
             }
             Finished::Unblocked { minor, name, result } => {
-                if let Err(reason) = result {
-                    tracing::error!(device = %name, "commands may be blocked: {reason}");
-                }
                 self.unblocking.remove(&minor);
+                // It may be another device's by now.
+                if self.registry.served(minor).is_some_and(|served| served.name == name) {
+                    self.let_in(minor, result.err());
+                }
                 self.mend(minor);
                 return self.work_off();
             }
-            Finished::Admitted { minor, reason, admission } => {
-                (minor, self.admitted(minor, reason, admission))
+            Finished::Admitted { minor, reason, admission, blocked } => {
+                if let (Some(reason), Admission::Refused { .. }) = (&blocked, &admission) {
+                    tracing::error!(%minor, "commands may stay blocked: {reason}; then write 0 to action/block_dev");
+                }
+                let served = matches!(admission, Admission::Served { .. });
+                let status = self.admitted(minor, reason, admission);
+                if served {
+                    self.let_in(minor, blocked);
+                }
+                (minor, status)
             }
-            Finished::Revived { minor, device, result, .. } => {
+            Finished::Revived { minor, device, result, blocked, .. } => {
                 self.revived(minor, device, result);
+                self.let_in(minor, blocked);
                 (minor, None)
             }
             Finished::HandedOver { minor, device, result, .. } => {
@@ -71,6 +82,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             }
             Finished::Stopped { minor, result } => {
                 if let Some(served) = self.registry.entry(minor).served.take() {
+                    self.later.forget_all(minor);
                     match &result {
                         Ok(()) => tracing::info!(device = %served.name, "stopped"),
                         Err(reason) => tracing::error!(device = %served.name, "stopped badly: {reason}"),
@@ -97,7 +109,10 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         if self.registry.served(minor).is_some_and(|served| served.gone) {
             self.retire(minor, false);
         }
-        if again {
+        let entry = self.registry.entry(minor);
+        let leaves = entry.waiting.iter().any(|event| event.kind == lunbox_tcmu::EventKind::Removed);
+        // Otherwise the removal has the device, or whoever lets commands in is waited for before it is mended.
+        if again && !leaves && !self.unblocking.contains(&minor) {
             self.revive(minor, Duration::ZERO);
         }
         // Its worker may have died meanwhile, or its loop have ended.
@@ -124,8 +139,12 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         reason: Reason,
         admission: Admission<S::Device>,
     ) -> Option<Result<(), Errno>> {
+        if !matches!(admission, Admission::Busy { .. }) {
+            self.later.forget(Chore::TakeOver, minor);
+        }
         match admission {
             Admission::Served { node, id, device } => {
+                self.outdated.remove(&minor);
                 tracing::info!(device = %node.name, subtype = node.name.subtype, %minor, "serving");
                 self.around.journal.device(EventKind::DeviceAdded, &node.name, &node.name.subtype);
                 if let Some(mut predecessor) = self.registry.serve(minor, id, node.name.clone(), device) {
@@ -152,6 +171,16 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     tracing::debug!(%minor, owed, "already served");
                     if let (true, Some(id)) = (owed, waiting) {
                         self.found_waiting(reason, id, Ok(()));
+                    }
+                    return None;
+                }
+                if reason == Reason::TakeOver {
+                    if self.later.put_off(Chore::TakeOver, minor) {
+                        tracing::warn!(
+                            %minor,
+                            "not taken over yet: {error}; if that is a process of a Lunbox that died, its storage \
+                             does not let go of it (dmesg); trying again"
+                        );
                     }
                     return None;
                 }

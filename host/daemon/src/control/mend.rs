@@ -3,13 +3,16 @@
 //! Whether a device runs is asked of the device itself whenever it comes back from a job and whenever it says
 //! something: a notice tells when to look, never what is so. A notice of an old loop can therefore not harm a new one.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lunbox_control::EventKind;
 use lunbox_tcmu::{DeviceName, Minor, UioError, UioNode};
 
+use super::later::Chore;
 use super::{Control, Kernel, Phase};
 use crate::job::{Course, Job};
+use crate::registry::Entry;
 use crate::service::{Condition, Notice, Running, Setback, Starter};
 
 /// After so long a device that ends has its tries anew.
@@ -47,9 +50,13 @@ impl<K: Kernel, S: Starter> Control<K, S> {
 
     /// Brings a device back that runs no more, unless somebody is at it or it is to go.
     pub(super) fn mend(&mut self, minor: Minor) {
-        if self.phase == Phase::Stopping || self.unblocking.contains(&minor) {
+        if self.phase == Phase::Stopping
+            || self.unblocking.contains(&minor)
+            || self.later.is_waiting(Chore::Mend, minor)
+        {
             return;
         }
+        let again = self.later.is_known(Chore::Mend, minor);
         let entry = self.registry.entry(minor);
         if entry.job.is_some()
             || entry.waiting.iter().any(|event| event.kind == lunbox_tcmu::EventKind::Removed)
@@ -78,7 +85,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
         let mut delay = Duration::ZERO;
         // A worker that dies is nobody's fault: it is waited for by whoever starts workers.
-        if ended || std::mem::take(&mut recovery.refused) {
+        if !again && (ended || std::mem::take(&mut recovery.refused)) {
             let Some(&next) = self.around.retries.get(recovery.tries) else {
                 tracing::error!(
                     device = %name,
@@ -91,8 +98,12 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             recovery.tries += 1;
             delay = next;
         }
-        tracing::warn!(device = %name, "serves no more: {reason}; bringing it back");
-        self.around.journal.device(EventKind::DeviceEnded, &name, &reason);
+        if again {
+            tracing::debug!(device = %name, "trying again to bring it back");
+        } else {
+            tracing::warn!(device = %name, "serves no more: {reason}; bringing it back");
+            self.around.journal.device(EventKind::DeviceEnded, &name, &reason);
+        }
         self.revive(minor, delay);
     }
 
@@ -102,6 +113,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         let Some(device) = served.device.take() else { return };
         let name = served.name.clone();
         self.outdated.remove(&minor);
+        self.later.forget(Chore::HandOver, minor);
         self.begin(minor, None, Job::Revive { minor, device, name, delay, course: Course::default() });
     }
 
@@ -111,25 +123,43 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         let serves = device.condition() == Condition::Serving;
         served.give_back(device);
         let recovery = &mut served.recovery;
+        recovery.refused = matches!(result, Err(Setback::Refused(_)));
+        if !matches!(result, Err(Setback::NotNow(_))) {
+            self.later.forget(Chore::Mend, minor);
+        }
         match result {
             Ok(()) => {
                 recovery.revivals += 1;
                 recovery.last = Some(Instant::now());
-                recovery.refused = false;
                 let (name, times) = (served.name.clone(), recovery.revivals);
                 tracing::info!(device = %name, times, "serving again");
                 self.around.journal.device(EventKind::DeviceRevived, name, "brought back");
                 self.tell_askers(minor, &Ok(()));
             }
+            Err(Setback::NotNow(reason)) => {
+                if self.later.put_off(Chore::Mend, minor) {
+                    tracing::error!(device = %served.name, "not brought back yet: {reason}");
+                    self.around.journal.device(EventKind::DeviceRefused, &served.name, &reason);
+                }
+                self.tell_askers(minor, &Err(reason));
+            }
             Err(setback) => {
                 tracing::error!(device = %served.name, "not brought back: {setback}");
-                recovery.refused = matches!(setback, Setback::Refused(_));
                 self.around.journal.device(EventKind::DeviceRefused, &served.name, &setback);
                 // Otherwise it is tried again, and they are told of that.
                 if setback == Setback::Cancelled || serves {
                     self.tell_askers(minor, &Err(setback.to_string()));
                 }
             }
+        }
+    }
+
+    /// Has commands let in again that may be kept away still.
+    pub(super) fn let_in(&mut self, minor: Minor, blocked: Option<String>) {
+        let Some(reason) = blocked else { return self.later.forget(Chore::Unblock, minor) };
+        let Some(served) = self.registry.served(minor) else { return };
+        if self.later.put_off(Chore::Unblock, minor) {
+            tracing::warn!(device = %served.name, "commands may stay blocked: {reason}; trying again");
         }
     }
 
@@ -147,12 +177,25 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             Ok(()) => {
                 tracing::info!(device = %served.name, "handed over to a new worker");
                 self.around.journal.device(EventKind::DeviceHandedOver, &served.name, "");
+                self.later.forget(Chore::HandOver, minor);
                 false
             }
-            Err(Setback::Cancelled) => false,
-            // What it has in memory there would be lost.
+            // By a removal, which may have been meant for another device.
+            Err(Setback::Cancelled) => {
+                if serves {
+                    self.outdated.insert(minor, self.starter.tenant(&served.name));
+                }
+                false
+            }
+            // No other worker can be had, or what it has in memory there would be lost.
             Err(setback) if serves => {
-                tracing::warn!(device = %served.name, "stays in its worker, which is of another build: {setback}");
+                if self.later.put_off(Chore::HandOver, minor) {
+                    tracing::warn!(
+                        device = %served.name,
+                        "stays in its worker, which is of another build, and is moved when that is possible: {setback}"
+                    );
+                }
+                self.outdated.insert(minor, self.starter.tenant(&served.name));
                 false
             }
             Err(setback) => {
@@ -162,36 +205,41 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
     }
 
-    /// Moves the next device that is in a worker of another build, one at a time.
+    /// Moves the next devices that are in workers of another build, one of each tenant at a time.
     pub(super) fn hand_over_next(&mut self) {
-        // A device that could not be moved and is brought back holds up none of the others.
-        if self.phase != Phase::Serving || self.moving.is_some_and(|ticket| self.jobs.is_watched(ticket)) {
+        if self.phase != Phase::Serving || self.told_to_stop {
             return;
         }
-        self.moving = None;
-        let mut moving = None;
-        let outdated = std::mem::take(&mut self.outdated);
-        for &minor in &outdated {
-            let entry = self.registry.entry(minor);
-            if entry.job.is_none()
-                && let Some(served) = entry.served.as_mut()
-                && let Some(device) = served.device.take()
+        let jobs = &self.jobs;
+        // A device that could not be moved and is brought back holds up none of the others.
+        self.moving.retain(|_, ticket| jobs.is_watched(*ticket));
+        let mut next: BTreeMap<String, Minor> = BTreeMap::new();
+        for (&minor, tenant) in &self.outdated {
+            let may_move = |entry: &mut Entry<S::Device>| {
+                let device = entry.served.as_ref().and_then(|served| served.device.as_ref());
+                entry.job.is_none() && device.is_some_and(|device| device.condition() == Condition::Serving)
+            };
+            if !self.moving.contains_key(tenant)
+                && !next.contains_key(tenant)
+                && !self.later.is_waiting(Chore::HandOver, minor)
+                && self.registry.get(minor).is_some_and(may_move)
             {
-                let name = served.name.clone();
-                let job = Job::HandOver { minor, device, name, course: Course::default() };
-                self.begin(minor, None, job);
-                self.moving = self.registry.entry(minor).job;
-                moving = Some(minor);
-                break;
+                next.insert(tenant.clone(), minor);
             }
         }
-        self.outdated = outdated;
-        if let Some(minor) = moving {
+        for (tenant, minor) in next {
             self.outdated.remove(&minor);
+            let Some(served) = self.registry.served(minor) else { continue };
+            let Some(device) = served.device.take() else { continue };
+            let name = served.name.clone();
+            self.begin(minor, None, Job::HandOver { minor, device, name, course: Course::default() });
+            if let Some(ticket) = self.registry.entry(minor).job {
+                self.moving.insert(tenant, ticket);
+            }
         }
         // Devices that have gone meanwhile.
         let registry = &mut self.registry;
-        self.outdated.retain(|&minor| registry.served(minor).is_some());
+        self.outdated.retain(|&minor, _| registry.served(minor).is_some());
     }
 
     pub(super) fn give_serial(&mut self, minor: Minor, result: Result<String, String>) {

@@ -15,7 +15,10 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     pub(super) fn give_up(&mut self) {
         for (ticket, minor) in self.jobs.overdue(self.around.admission) {
             let Some(watch) = self.jobs.end(ticket) else { continue };
-            let (Task::Admission(course) | Task::Recovery(course, _)) = &watch.task else { continue };
+            let (Task::Admission(course) | Task::HandOver(course) | Task::Recovery(course)) = &watch.task
+            else {
+                continue;
+            };
             course.cancel.cancel();
             tracing::error!(
                 %minor,
@@ -24,6 +27,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 course.progress,
                 self.around.admission.as_secs(),
             );
+            self.later.forget_all(minor);
             let entry = self.registry.entry(minor);
             entry.job = None;
             // The job has the device.

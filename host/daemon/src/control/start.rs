@@ -34,6 +34,9 @@ const DISCARD: Duration = Duration::from_secs(15);
 /// kernel has torn it down.
 const TEAR_DOWN: Duration = Duration::from_secs(5);
 
+/// The same for a device that is to be taken over, before it is put off.
+const LET_GO: Duration = Duration::from_secs(1);
+
 /// Why the control plane could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -76,6 +79,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 served.adopted = false;
             }
         }
+        self.told_to_stop = is_readable(stop);
         self.hand_over_next();
         self.work_off();
         Ok(())
@@ -102,7 +106,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 served.adopted = true;
             }
             if outdated {
-                self.outdated.insert(minor);
+                self.outdated.insert(minor, self.starter.tenant(&name));
             }
             // The predecessor may have been about to stop it.
             self.submit(minor, Job::Unblock { minor, name });
@@ -195,8 +199,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 // Who is served here keeps the node busy for good.
                 let patience = match reason {
                     _ if entry.served.is_some() => Duration::ZERO,
-                    // It is enabled, and nobody else will serve it.
-                    Reason::TakeOver => Duration::MAX,
+                    // What takes longer is tried again, without a thread meanwhile.
+                    Reason::TakeOver => LET_GO,
                     Reason::Waiting | Reason::Announced(_) => TEAR_DOWN,
                 };
                 self.begin(minor, None, Job::admit(minor, reason, patience));

@@ -1,4 +1,5 @@
 mod model;
+mod moving;
 mod recovery;
 mod stalled;
 mod start;

@@ -47,6 +47,7 @@ impl Script {
             let said = match &request {
                 Request::Start { .. } => "start".to_owned(),
                 Request::Stop { how, .. } => format!("stop {how:?}"),
+                Request::Leave => "leave".to_owned(),
                 _ => String::new(),
             };
             self.log.lock().unwrap().extend(Some(said).filter(|said| !said.is_empty()));
@@ -268,5 +269,51 @@ fn a_stop_of_a_device_that_does_not_serve_tells_of_an_old_loop_that_has_not_ende
         world.answers(stops);
         device.end(Ending::Cancel, PATIENCE).unwrap_err();
         assert_eq!(device.stop(PATIENCE).is_ok(), ended);
+    }
+}
+
+#[test]
+fn a_device_for_which_no_worker_can_be_had_is_told_before_its_loop_is_asked_anything() {
+    let world = World::new();
+    let mut device = world.serving();
+    device.make_ready(&Cancel::default()).unwrap();
+    let spawner = Spawner {
+        place: Place::Process { executable: "/no/such/program".into() },
+        sockets: world.root.path().to_owned(),
+        build: "next".to_owned(),
+        level: "info".to_owned(),
+    };
+    device.pool = Pool::new(spawner, Arc::new(|_, _| {}), Journal::default());
+    let refused = device.make_ready(&Cancel::default());
+    assert!(matches!(&refused, Err(Setback::Refused(reason)) if reason.contains("could not be started")));
+    device.foundation.container = Err("its handler is not installed".to_owned());
+    device.make_ready(&Cancel::default()).unwrap_err();
+    assert_eq!((device.condition(), world.log()), (Condition::Serving, vec!["start".to_owned()]));
+}
+
+#[test]
+fn a_look_at_the_locks_of_a_device_that_runs_takes_none_away() {
+    let world = World::new();
+    let mut device = world.device(vec![world.store().unwrap()]);
+    device.fence(&Cancel::default()).unwrap();
+    device.make_ready(&Cancel::default()).unwrap();
+    // Whoever serves it has it still.
+    let look = Patience { limit: Some(Duration::ZERO), cancel: None, waiting: None };
+    device.foundation.stores[0].describe(&look).unwrap_err();
+}
+
+#[test]
+fn a_worker_of_one_device_alone_leaves_also_when_its_loop_could_not_be_stopped() {
+    let world = World::new();
+    let mut device = world.device(Vec::new());
+    device.foundation.worker = format!("default{}3", crate::workers::spawn::OWN_WORKER);
+    device.launch(&Cancel::default()).unwrap();
+    let busy = Stop::Refused(Kind::StoreBusy);
+    world.answers(&[busy, busy]);
+    device.stop(PATIENCE).unwrap_err();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while world.log().last().is_none_or(|said| said != "leave") {
+        assert!(Instant::now() < deadline, "{:?}", world.log());
+        std::thread::yield_now();
     }
 }

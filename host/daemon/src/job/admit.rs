@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use lunbox_tcmu::{DeviceDirectory, DeviceId, DeviceName, Minor, NameError, Reset, UioError, UioNode};
+use lunbox_tcmu::{DeviceDirectory, DeviceId, Minor, NameError, Reset, UioError, UioNode};
 
 use super::{Admission, Course, Reason, Surroundings, tolerate_absence};
 use crate::service::{Running, Setback, Starter};
@@ -11,12 +11,10 @@ use crate::service::{Running, Setback, Starter};
 /// How often a busy UIO node is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// After so long a wait for it is told of.
-const LONG: Duration = Duration::from_secs(5);
-
 /// How often a launch is tried whose worker dies on the way, perhaps of another device.
 const LAUNCHES: u32 = 3;
 
+/// Looks at a node and serves it; also tells why commands may be kept away still.
 pub(super) fn admit<S: Starter>(
     minor: Minor,
     reason: Reason,
@@ -24,6 +22,20 @@ pub(super) fn admit<S: Starter>(
     course: &Course,
     starter: &S,
     around: &Surroundings,
+) -> (Admission<S::Device>, Option<String>) {
+    let mut blocked = None;
+    let admission = look_at(minor, reason, patience, course, starter, around, &mut blocked);
+    (admission, blocked)
+}
+
+fn look_at<S: Starter>(
+    minor: Minor,
+    reason: Reason,
+    patience: Duration,
+    course: &Course,
+    starter: &S,
+    around: &Surroundings,
+    blocked: &mut Option<String>,
 ) -> Admission<S::Device> {
     let progress = &course.progress;
     let announced = match reason {
@@ -77,7 +89,7 @@ pub(super) fn admit<S: Starter>(
         Err(error) => return refused(None, error.to_string()),
     };
     progress.at(format!("device {}: opening its UIO node", node.name));
-    let uio = match claim(minor, &node.name, patience, course, starter) {
+    let uio = match claim(minor, patience, course, starter) {
         Ok(uio) => uio,
         Err(UioError::Busy { .. }) if course.cancel.is_cancelled() => return Admission::Skipped,
         Err(error @ UioError::Busy { .. }) => {
@@ -98,7 +110,7 @@ pub(super) fn admit<S: Starter>(
     }
     let started = bring_up(&node, id, uio, taken_over.then_some(&directory), course, starter);
     if taken_over {
-        unblock(&directory, &node.name);
+        *blocked = unblock(&directory).err();
     }
     match started {
         Ok(device) => Admission::Served { node, id, device },
@@ -124,6 +136,11 @@ fn bring_up<S: Starter>(
         .progress
         .at(format!("device {name}: opening its storage and waiting for operations of a predecessor on it"));
     let mut device = starter.prepare(node, id, uio, &course.cancel)?;
+    if left_behind.is_some() {
+        device.fence(&course.cancel)?;
+    } else {
+        device.fence_new(&course.cancel)?;
+    }
     let mut launches = 0;
     loop {
         if let Some(directory) = left_behind {
@@ -135,7 +152,7 @@ fn bring_up<S: Starter>(
         match device.launch(&course.cancel) {
             Ok(()) => return Ok(device),
             Err(Setback::Lost) if launches < LAUNCHES => {
-                tracing::warn!(device = %name, "its worker died while the device was started; trying again");
+                tracing::warn!(device = %name, "its worker died or fell silent while the device was started; trying again");
                 course.progress.at(format!("device {name}: waiting for operations of its worker that died"));
                 device.fence(&course.cancel)?;
             }
@@ -150,7 +167,7 @@ pub(super) fn present(directory: &DeviceDirectory) -> Result<(), Setback> {
         return Ok(());
     }
     let path = directory.path().display();
-    Err(Setback::Refused(format!(
+    Err(Setback::NotNow(format!(
         "{path} is being removed or can not be opened; if the LUN is still there, see that lunboxd may have enough open files (LimitNOFILE)"
     )))
 }
@@ -162,31 +179,21 @@ pub(super) fn reset(directory: &DeviceDirectory) -> Result<(), Setback> {
     tolerate_absence(directory.reset_ring(Reset::Retry)).map_err(|error| Setback::Refused(error.to_string()))
 }
 
-/// Lets commands in again.
-pub(super) fn unblock(directory: &DeviceDirectory, name: &DeviceName) {
-    match present(directory).map(|()| tolerate_absence(directory.block(false))) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::error!(device = %name, "commands stay blocked: {error}; write 0 to that file");
-        }
-        // As a rule it is being removed.
-        Err(gone) => {
-            tracing::warn!(device = %name, "commands may stay blocked: {gone}; then write 0 to action/block_dev")
-        }
-    }
+/// Lets commands in again. Behind an error they may stay away: it is to be tried again as long as there is the device.
+pub(super) fn unblock(directory: &DeviceDirectory) -> Result<(), String> {
+    // As a rule one that can not be seen is being removed.
+    present(directory).map_err(|setback| setback.to_string())?;
+    tolerate_absence(directory.block(false)).map_err(|error| error.to_string())
 }
 
-/// Opens the UIO node; waits for whoever has it open, but not longer than `patience`, which may be for ever.
+/// Opens the UIO node; waits for whoever has it open, but not longer than `patience`.
 fn claim<S: Starter>(
     minor: Minor,
-    name: &DeviceName,
     patience: Duration,
     course: &Course,
     starter: &S,
 ) -> Result<OwnedFd, UioError> {
-    let start = Instant::now();
-    let deadline = start.checked_add(patience);
-    let mut told = false;
+    let deadline = Instant::now().checked_add(patience);
     loop {
         let error = match starter.claim(minor) {
             Err(error @ UioError::Busy { .. }) => error,
@@ -195,13 +202,6 @@ fn claim<S: Starter>(
         // The kernel tells nobody when a node is closed.
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) || course.cancel.wait(RETRY) {
             return Err(error);
-        }
-        if start.elapsed() >= LONG && !std::mem::replace(&mut told, true) {
-            tracing::warn!(
-                device = %name,
-                "waiting: {error}; if that is a process of a Lunbox that died, its storage does not let go of it (dmesg)"
-            );
-            course.progress.at(format!("device {name}: waiting for whoever has its UIO node open"));
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Course, Surroundings, tolerate_absence};
 use crate::service::{Running, Setback};
 
 /// Keeps new commands away, waits until no operation of the old loop is left, sends the commands in the ring back to
-/// be tried again, starts a new loop, and lets commands in.
+/// be tried again, starts a new loop, and lets commands in. Also tells why they may be kept away still.
 ///
 /// The ring is reset only behind the fence: the reset gives the buffers of its commands to others.
 pub(super) fn revive<D: Running>(
@@ -19,17 +19,21 @@ pub(super) fn revive<D: Running>(
     delay: Duration,
     course: &Course,
     around: &Surroundings,
-) -> Result<(), Setback> {
+) -> (Result<(), Setback>, Option<String>) {
     let progress = &course.progress;
     progress.at(format!("device {name}: waiting {delay:?} before the next try"));
     if course.cancel.wait(delay) {
-        return Err(Setback::Cancelled);
+        return (Err(Setback::Cancelled), None);
     }
     let directory = around.configfs.device(name);
     progress.at(format!("device {name}: keeping new commands away"));
     // A directory that is being removed may be locked, and its device needs no loop any more.
-    present(&directory)?;
-    tolerate_absence(directory.block(true)).map_err(|error| Setback::Refused(error.to_string()))?;
+    if let Err(setback) = present(&directory) {
+        return (Err(setback), None);
+    }
+    if let Err(error) = tolerate_absence(directory.block(true)) {
+        return (Err(Setback::Refused(error.to_string())), None);
+    }
     let mut bring_up = || {
         progress.at(format!("device {name}: ending its old loop"));
         if let Err(reason) = device.end(Ending::Cancel, around.patience) {
@@ -44,12 +48,11 @@ pub(super) fn revive<D: Running>(
         device.launch(&course.cancel)
     };
     let result = bring_up();
-    unblock(&directory, name);
-    result
+    (result, unblock(&directory).err())
 }
 
 /// Ends the loop with what it has taken, and starts another one that goes on where it stopped. Nothing is blocked or
-/// sent back: commands wait in the ring meanwhile.
+/// sent back: commands wait in the ring meanwhile. A loop that serves is ended only when its place is sure.
 pub(super) fn hand_over<D: Running>(
     device: &mut D,
     name: &DeviceName,
@@ -57,6 +60,11 @@ pub(super) fn hand_over<D: Running>(
     around: &Surroundings,
 ) -> Result<(), Setback> {
     let progress = &course.progress;
+    progress.at(format!("device {name}: seeing that there is a new worker for it"));
+    device.make_ready(&course.halt)?;
+    if course.halt.is_cancelled() {
+        return Err(Setback::Cancelled);
+    }
     progress.at(format!("device {name}: ending its loop in the old worker"));
     device.end(Ending::HandOver, around.patience).map_err(Setback::Refused)?;
     progress.at(format!("device {name}: waiting for the old worker's operations on the storage"));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lunbox_contract::{Description, Field, FieldKind, Grammar, Schema};
 use lunbox_engine::{Abilities, Digest, Manifest};
-use lunbox_wire::Report;
+use lunbox_wire::{Report, Request};
 
 use super::*;
 use crate::service::Running;
@@ -236,22 +236,35 @@ impl Left {
 impl Place {
     /// The kernel's device, on the file `disk` of this place.
     fn enable(&self, subtype: &str) -> String {
-        let uio = self.root.path().join("class/uio0");
+        self.enable_at(0, "f1", subtype)
+    }
+
+    fn enable_at(&self, minor: u32, device: &str, subtype: &str) -> String {
+        let uio = self.root.path().join(format!("class/uio{minor}"));
         fs::create_dir_all(uio.join("maps/map0")).unwrap();
-        let name = format!("tcm-user/0/f1/{subtype}/{}", self.path("disk"));
+        let name = format!("tcm-user/0/{device}/{subtype}/{}", self.path("disk"));
         for (field, text) in
             [("name", name.as_str()), ("version", "2"), ("maps/map0/size", "0x2000"), ("dev", "1:3")]
         {
             fs::write(uio.join(field), format!("{text}\n")).unwrap();
         }
-        let statistics = self.root.path().join("core/user_0/f1/statistics/scsi_dev");
+        let statistics = self.root.path().join(format!("core/user_0/{device}/statistics/scsi_dev"));
         fs::create_dir_all(&statistics).unwrap();
-        fs::write(statistics.join("indx"), "7\n").unwrap();
+        fs::write(statistics.join("indx"), format!("{}\n", minor + 7)).unwrap();
         fs::write(self.path("disk"), vec![0; 4096]).unwrap();
         name
     }
 
+    /// All of it, with what is left to be done.
     fn inherit(&self, left: &Left, name: &str, ring: &str) -> Result<Adopted<Device>, Unfit> {
+        let leftovers = Leftovers::default();
+        let adopted = self.judge(left, &self.said(0, name), ring, &leftovers);
+        leftovers.settle(&self.opener);
+        adopted
+    }
+
+    /// What an honest worker says of a device.
+    fn said(&self, minor: u32, name: &str) -> Served {
         let store = Store {
             option: String::new(),
             locator: self.path("disk"),
@@ -259,13 +272,24 @@ impl Place {
             shared: true,
             kind: StoreKind::File,
         };
+        Served { id: minor + 7, ..scripted::device(minor, name, vec![store]) }
+    }
+
+    fn judge(
+        &self,
+        left: &Left,
+        said: &Served,
+        ring: &str,
+        leftovers: &Leftovers,
+    ) -> Result<Adopted<Device>, Unfit> {
         let disk = fs::File::options().read(true).write(true).open(self.path("disk")).unwrap();
         let open = |path: &str| OwnedFd::from(fs::File::open(path).unwrap());
-        self.opener.inherit(Inherited {
+        let inherited = Inherited {
             worker: Arc::clone(&left.worker),
-            device: scripted::device(0, name, vec![store]),
+            device: said.clone(),
             descriptors: vec![open(ring), open("/dev/zero"), disk.into()],
-        })
+        };
+        self.opener.inherit(inherited, leftovers)
     }
 }
 
@@ -283,9 +307,13 @@ fn what_a_worker_says_of_a_device_is_taken_from_where_it_can_be_trusted() {
     assert_eq!((device.size, device.block_size, device.max_transfer), (1 << 20, 512, 128));
     assert_eq!(device.limits.memory_bytes, Limits::default().memory_bytes);
     assert_eq!((device.handler.subtype.as_str(), device.options.len()), ("file", 0));
-    assert!(!device.stores[0].shared, "no policy says so");
+    assert!(device.stores[0].shared, "as it runs");
     assert_eq!(record.key(), "default");
     assert_eq!(adopted.device.condition(), crate::service::Condition::Serving);
+    let (next, running) = (installed("file", None).digest.to_string(), "said");
+    assert_eq!((device.handler.digest, record.handler().digest.as_str()), (next, running));
+    record.set_worker(None);
+    assert_eq!(record.handler().name, "file", "the next loop is of the handler that is installed");
     assert_eq!(left.size.load(Ordering::Relaxed), 1 << 20, "the kernel knows of no other size");
     assert!(!left.stopped());
 }
@@ -312,6 +340,67 @@ fn a_device_whose_node_has_gone_is_ended_and_its_files_are_free() {
     assert_eq!(place.inherit(&left, &name, "/dev/null").map(|_| ()).unwrap_err(), Unfit::Gone);
     assert!(left.stopped() && place.opener.records.all().is_empty());
     place.prepare(&format!("file/{}", place.path("disk"))).unwrap();
+}
+
+#[test]
+fn a_device_that_was_made_anew_at_its_node_is_not_the_one_that_the_worker_has() {
+    let place = Place::new();
+    let name = place.enable("file");
+    let left = Left::by("default");
+    let leftovers = Leftovers::default();
+    // The name, the node and its numbers are the same; the kernel's number for the device is not.
+    let said = Served { id: 6, ..place.said(0, &name) };
+    let judged = place.judge(&left, &said, "/dev/null", &leftovers);
+    assert_eq!(judged.map(|_| ()).unwrap_err(), Unfit::Gone);
+    assert!(!left.stopped(), "a worker is not waited for while others are adopted");
+    leftovers.settle(&place.opener);
+    assert!(left.stopped() && place.opener.records.all().is_empty());
+    place.prepare(&format!("file/{}", place.path("disk"))).unwrap();
+}
+
+#[test]
+fn devices_that_share_a_file_go_on_when_policy_does_not_say_so_any_more() {
+    let place = Place::new();
+    let (one, other) = (place.enable("file"), place.enable_at(1, "f2", "file"));
+    let (first, second) = (Left::by("default"), Left::by("default"));
+    let leftovers = Leftovers::default();
+    let one = place.judge(&first, &place.said(0, &one), "/dev/null", &leftovers).unwrap();
+    let other = place.judge(&second, &place.said(1, &other), "/dev/null", &leftovers).unwrap();
+    assert_eq!((one.name.to_string(), other.name.to_string()), ("user_0/f1".into(), "user_0/f2".into()));
+    let error = place.refusal(&format!("file/{}", place.path("disk")));
+    assert!(error.contains("in use"), "a new one gets what policy says: {error}");
+}
+
+#[test]
+fn a_worker_can_not_keep_a_file_from_those_that_policy_lets_share_it() {
+    let place = Place::with_policy(|root| {
+        let path = root.join("disk");
+        let tenant = |name: &str, device: &str| {
+            format!("[[tenant]]\nname = {name:?}\nmatch = [{{device = {device:?}}}]\nshared = [{path:?}]\n")
+        };
+        let text = format!("version = 1\n{}{}", tenant("acme", "f2"), tenant("other", "f1"));
+        Policy::parse(&text, Path::new("policy.toml")).unwrap()
+    });
+    let name = place.enable("file");
+    let (hostile, honest) = (Left::by("acme"), Left::by("other"));
+    let leftovers = Leftovers::default();
+    // A device that is not there, of nobody's tenant, on a file by another name, and not shared.
+    let mut lie = Served { id: 6, ..place.said(9, "tcm-user/0/gone/file/x") };
+    lie.stores[0].shared = false;
+    lie.stores[0].locator = "/elsewhere".to_owned();
+    assert_eq!(place.judge(&hostile, &lie, "/dev/null", &leftovers).map(|_| ()).unwrap_err(), Unfit::Gone);
+    place.judge(&honest, &place.said(0, &name), "/dev/null", &Leftovers::default()).unwrap();
+    let gone = place.opener.gone(
+        &hostile.worker,
+        lie,
+        &DeviceName::parse("tcm-user/0/gone/file/x").unwrap(),
+        Vec::new(),
+        vec![fs::File::options().read(true).write(true).open(place.path("disk")).unwrap().into()],
+    );
+    place.prepare(&format!("file/{}", place.path("disk"))).unwrap();
+    drop(gone);
+    leftovers.settle(&place.opener);
+    assert!(hostile.stopped() && !honest.stopped());
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use lunbox_tcmu::Minor;
 use lunbox_wire::listener::connect;
-use lunbox_wire::peer::Peer;
-use lunbox_wire::{Device as Served, Ending, Hello, Link, LinkError, Refusal, Request};
+use lunbox_wire::peer::{Peer, PeerError};
+use lunbox_wire::{Device as Served, Hello, Link, LinkError, Refusal, Request};
 
 use super::client::{Answer, AskError, Origin, Worker, one_line};
 use super::greeting::{GreetError, greet};
@@ -20,12 +20,15 @@ use super::{Inherited, Unfit};
 /// How long a worker may take to greet. It has nothing else to do, but many may be asked at the same time.
 const GREETING: Duration = Duration::from_secs(4);
 
-/// How long it may take to hand out the descriptors of one device, or to end one.
+/// How long it may take to hand out the descriptors of one device.
 const HANDLES: Duration = Duration::from_secs(5);
 
-/// How long it may be waited for in all, and how much longer for each of its devices. Nobody is served meanwhile whose
-/// worker died, and no `enable` is answered.
+/// How long its answers may be waited for in all, and how much longer for each of its devices: an honest one needs no
+/// millisecond for each. Nobody is served meanwhile whose worker died, and no `enable` is answered.
 const ADOPTION: (Duration, Duration) = (Duration::from_secs(20), Duration::from_millis(50));
+
+/// How long to wait before each try to go on with a device. What was in the way may pass: no descriptors left, for one.
+const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
 
 /// Most workers that are adopted at a time.
 const AT_A_TIME: usize = 32;
@@ -83,9 +86,17 @@ impl Spawner {
         };
         let peer = match Peer::of(link.as_fd()) {
             Ok(peer) => peer,
-            Err(error) => {
+            Err(error @ PeerError::Unknown) => {
                 tracing::warn!("{}: {error}; removing it", path.display());
                 remove(path);
+                return None;
+            }
+            Err(error @ PeerError::Io(_)) => {
+                tracing::error!(
+                    "{}: {error}; its worker is left alone, and its devices go on without supervision: `lunbox \
+                     handover` and start lunboxd again",
+                    path.display()
+                );
                 return None;
             }
         };
@@ -165,93 +176,88 @@ pub(super) fn several<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sy
 }
 
 /// Fetches the descriptors of devices, and has each of them judged before the next one comes. A device that can not be
-/// gone on with is ended in its worker and so left to be taken over. A worker that does not answer, or lies, is ended:
-/// all of its devices are taken over.
+/// gone on with is tried again, and then left as it is: its loop serves, and keeps everybody else from its node. A
+/// worker that does not answer, or lies, is ended: all of its devices are taken over.
 pub(super) fn devices<T>(
     worker: &Arc<Worker>,
     devices: &[Served],
     judge: impl Fn(Inherited) -> Result<T, Unfit>,
 ) -> Vec<T> {
     let count = u32::try_from(devices.len()).unwrap_or(u32::MAX);
-    // What it may still be waited for; our own work does not count.
-    let mut rest = ADOPTION.0 + ADOPTION.1.saturating_mul(count);
-    let mut fit = Vec::new();
-    for device in devices {
-        let minor = Minor(device.minor);
-        let asked = Instant::now();
-        let answer = worker.ask(&[], HANDLES.min(rest), |call| Request::Handles { call, minor: minor.0 });
-        rest = rest.saturating_sub(asked.elapsed());
-        let judged = match answer {
-            Ok(Answer::Handles(descriptors)) => {
-                judge(Inherited { worker: Arc::clone(worker), device: device.clone(), descriptors })
-            }
-            Ok(other) => Err(Unfit::Lie(format!("{other:?} is no answer"))),
-            // It had been told to end it.
-            Err(AskError::Refused(Refusal::Gone, _)) => Err(Unfit::Gone),
-            Err(AskError::Refused(_, reason)) => {
-                Err(Unfit::Here(format!("its worker does not give its descriptors: {reason}")))
-            }
-            Err(error) => Err(Unfit::Lie(error.to_string())),
-        };
-        let result = match judged {
-            Ok(device) => {
-                fit.push(device);
-                continue;
-            }
-            Err(Unfit::Gone) => {
-                tracing::info!(%minor, worker = worker.hello().tenant, "its UIO node has gone");
-                worker.delist(minor);
-                continue;
-            }
-            Err(Unfit::Here(reason)) => {
-                tracing::error!(%minor, worker = worker.hello().tenant, "not adopted: {reason}");
-                let asked = Instant::now();
-                let ended = evict(worker, minor, Ending::HandOver, rest);
-                rest = rest.saturating_sub(asked.elapsed());
-                ended
-            }
-            Err(Unfit::Lie(reason)) => Err(AskError::Link(reason)),
-        };
-        match result {
-            // It is busy, and taken over when it is not.
-            Ok(()) | Err(AskError::Refused(..)) => {}
-            Err(error) => {
-                tracing::error!(
-                    %minor,
-                    worker = worker.hello().tenant,
-                    pid = worker.pid(),
-                    "{error}; ending the worker and taking its devices over"
-                );
-                worker.kill();
-                // Its UIO nodes are free when it has ended; whoever takes them over waits for that, too.
-                worker.ends_within(GREETING);
-                break;
-            }
-        }
-    }
-    fit
+    devices_within(worker, devices, ADOPTION.0 + ADOPTION.1.saturating_mul(count), judge)
 }
 
-/// Ends a device in its worker, so that its UIO node is free.
-///
-/// # Errors
-/// See [`AskError`]; [`AskError::Silent`] after three times 5 seconds, or after `limit`.
-pub fn evict(worker: &Worker, minor: Minor, how: Ending, limit: Duration) -> Result<(), AskError> {
-    let patience_ms = u64::try_from(HANDLES.as_millis()).unwrap_or(u64::MAX);
-    let stopped = worker.ask_for(&[], HANDLES.saturating_mul(3).min(limit), |call| Request::Stop {
-        call,
-        minor: minor.0,
-        how,
-        patience_ms,
-    });
-    worker.delist(minor);
-    match stopped {
-        Ok(()) | Err(AskError::Refused(Refusal::Gone, _)) => Ok(()),
-        Err(error) => {
-            tracing::error!(%minor, worker = worker.hello().tenant, "not ended: {error}");
-            Err(error)
+/// The same; `rest` is what the worker may still be waited for. Our own work does not count.
+fn devices_within<T>(
+    worker: &Arc<Worker>,
+    devices: &[Served],
+    mut rest: Duration,
+    judge: impl Fn(Inherited) -> Result<T, Unfit>,
+) -> Vec<T> {
+    let mut fit = Vec::new();
+    let mut left: Vec<(&Served, String)> = devices.iter().map(|device| (device, String::new())).collect();
+    for pause in PAUSES {
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(pause);
+        for (device, _) in std::mem::take(&mut left) {
+            let minor = Minor(device.minor);
+            // Whoever is slow does not lie.
+            if rest.is_zero() {
+                left.push((device, "its worker takes too long for its answers".to_owned()));
+                continue;
+            }
+            let asked = Instant::now();
+            let answer = worker.ask(&[], HANDLES, |call| Request::Handles { call, minor: minor.0 });
+            rest = rest.saturating_sub(asked.elapsed());
+            let judged = match answer {
+                Ok(Answer::Handles(descriptors)) => {
+                    judge(Inherited { worker: Arc::clone(worker), device: device.clone(), descriptors })
+                }
+                Ok(other) => Err(Unfit::Lie(format!("{other:?} is no answer"))),
+                // It had been told to end it.
+                Err(AskError::Refused(Refusal::Gone, _)) => Err(Unfit::Gone),
+                Err(AskError::Refused(_, reason)) => {
+                    Err(Unfit::Here(format!("its worker does not give its descriptors: {reason}")))
+                }
+                Err(error) => Err(Unfit::Lie(error.to_string())),
+            };
+            match judged {
+                Ok(device) => fit.push(device),
+                Err(Unfit::Gone) => {
+                    tracing::info!(%minor, worker = worker.hello().tenant, "its UIO node has gone");
+                    worker.delist(minor);
+                }
+                Err(Unfit::Here(reason)) => left.push((device, one_line(&reason))),
+                Err(Unfit::Lie(reason)) => {
+                    tracing::error!(
+                        %minor,
+                        worker = worker.hello().tenant,
+                        pid = worker.pid(),
+                        "{}; ending the worker and taking its devices over",
+                        one_line(&reason)
+                    );
+                    worker.kill();
+                    // Its UIO nodes are free when it has ended; whoever takes them over waits for that, too.
+                    worker.ends_within(GREETING);
+                    return fit;
+                }
+            }
         }
     }
+    for (device, reason) in left {
+        let minor = Minor(device.minor);
+        tracing::error!(
+            %minor,
+            worker = worker.hello().tenant,
+            pid = worker.pid(),
+            "not adopted: {reason}; it goes on there without supervision: put that right, then `lunbox handover` and start lunboxd \
+             again"
+        );
+        worker.leave_alone(minor);
+    }
+    fit
 }
 
 #[cfg(test)]

@@ -1,22 +1,29 @@
 //! One worker as the supervisor sees it: requests go out, answers come back to whoever waits, notices go to the
 //! control thread. When the link ends, the process is killed and all its devices are lost.
 
-use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{BorrowedFd, OwnedFd};
+mod question;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use lunbox_tcmu::Minor;
 use lunbox_wire::peer::Process;
-use lunbox_wire::{Call, DeviceStatus, Hello, Link, LinkError, Notice as Said, Refusal, Report, Request};
+use lunbox_wire::{
+    Call, DeviceStatus, Ending, Hello, Link, LinkError, Notice as Said, Refusal, Report, Request,
+};
 
 use super::dying::is_dying;
 use super::greeting::GreetError;
 use crate::service::{Condition, Notice};
+
+use question::Pending;
+pub use question::{Answer, AskError, ask_for_status};
 
 /// How long a process that was killed may take to end before its devices are told: what it has begun in the kernel
 /// may not let go of it. The fence waits for that.
@@ -95,80 +102,8 @@ struct State {
     status: HashMap<Call, BTreeMap<Minor, DeviceStatus>>,
     /// Devices that it runs or is about to run; the reason if the loop has ended.
     devices: BTreeMap<Minor, Option<String>>,
-}
-
-/// What a worker answered.
-#[derive(Debug)]
-pub enum Answer {
-    /// It was done.
-    Done,
-    /// It was not done.
-    Refused(Refusal, String),
-    /// Counters of its own devices, each once.
-    Status(Vec<(Minor, DeviceStatus)>),
-    /// Descriptors.
-    Handles(Vec<OwnedFd>),
-}
-
-/// Why there is no answer that says it was done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
-    /// It has died.
-    #[error("its worker died")]
-    Lost,
-    /// Nothing came in time.
-    #[error("its worker did not answer within {} s", .0.as_secs())]
-    Silent(Duration),
-    /// It was refused.
-    #[error("{1}")]
-    Refused(Refusal, String),
-    /// The request could not be sent, or the answer is another's.
-    #[error("talking to its worker failed: {0}")]
-    Link(String),
-}
-
-/// A question that was sent.
-struct Pending<'a> {
-    worker: &'a Worker,
-    call: Call,
-    answer: Receiver<Answer>,
-    patience: Duration,
-    deadline: Instant,
-}
-
-impl Pending<'_> {
-    fn wait(self) -> Result<Answer, AskError> {
-        match self.answer.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
-            Ok(Answer::Refused(kind, reason)) => Err(AskError::Refused(kind, reason)),
-            Ok(answer) => Ok(answer),
-            Err(RecvTimeoutError::Disconnected) => Err(AskError::Lost),
-            Err(RecvTimeoutError::Timeout) => {
-                self.worker.forget(self.call);
-                self.worker.mute.store(true, Ordering::Release);
-                self.worker.ping();
-                Err(AskError::Silent(self.patience))
-            }
-        }
-    }
-}
-
-/// Asks all workers for their counters at once. Waits for `patience` in all, whoever does not answer.
-pub fn ask_for_status(
-    workers: &[Arc<Worker>],
-    patience: Duration,
-) -> Vec<(Arc<Worker>, Result<Answer, AskError>)> {
-    let deadline = Instant::now() + patience;
-    let status = |call| Request::Status { call };
-    let pending: Vec<_> = workers
-        .iter()
-        // A full link is not waited for.
-        .map(|worker| (worker, worker.begin(&[], Duration::ZERO, status)))
-        .collect();
-    let answers = pending.into_iter().map(|(worker, pending)| {
-        let answer = pending.and_then(|pending| Pending { patience, deadline, ..pending }.wait());
-        (Arc::clone(worker), answer)
-    });
-    answers.collect()
+    /// Those of them that nobody here supervises.
+    alone: BTreeSet<Minor>,
 }
 
 impl Worker {
@@ -281,12 +216,40 @@ impl Worker {
             return Err(AskError::Lost);
         }
         state.devices.insert(minor, None);
+        state.alone.remove(&minor);
         Ok(())
     }
 
     /// Notes that it does not run a device any more.
     pub fn delist(&self, minor: Minor) {
-        self.state().devices.remove(&minor);
+        let mut state = self.state();
+        state.devices.remove(&minor);
+        state.alone.remove(&minor);
+    }
+
+    /// It runs a device that nobody here supervises. When the loop ends, the worker is told to let go of its node.
+    pub fn leave_alone(&self, minor: Minor) {
+        let ended = {
+            let mut state = self.state();
+            state.alone.insert(minor);
+            state.devices.get(&minor).is_some_and(Option::is_some)
+        };
+        if ended {
+            self.release(minor);
+        }
+    }
+
+    /// Has it forget a device whose loop has ended, if nobody here supervises that; false if somebody does.
+    fn release(&self, minor: Minor) -> bool {
+        let mut state = self.state();
+        if !state.alone.remove(&minor) {
+            return false;
+        }
+        state.devices.remove(&minor);
+        drop(state);
+        // Nobody waits for the answer.
+        self.tell(&Request::Stop { call: 0, minor: minor.0, how: Ending::Cancel, patience_ms: 0 });
+        true
     }
 
     /// Says something that has no answer; never blocks. Whoever has died hears nothing, nor does whoever has not
@@ -447,6 +410,8 @@ impl Worker {
                     return;
                 }
                 Err(LinkError::WouldBlock) => continue,
+                // This process may have too many open files: that is not the worker's fault.
+                Err(LinkError::TooManyDescriptors) if self.refuse_waiting() => continue,
                 Err(error) => {
                     // Whoever garbles messages is broken or in somebody else's hands.
                     let error = one_line(&error.to_string());
@@ -486,6 +451,20 @@ impl Worker {
         }
     }
 
+    /// An answer came without its descriptors: whoever waits for one gets none. False if nobody does.
+    fn refuse_waiting(&self) -> bool {
+        let mut state = self.state();
+        state.status.clear();
+        let waiting: Vec<_> = state.waiting.drain().map(|(_, sender)| sender).collect();
+        drop(state);
+        let reason = "descriptors were lost; see that lunboxd may have enough open files (LimitNOFILE)";
+        for sender in &waiting {
+            // Who does not wait any more needs no answer.
+            drop(sender.send(Answer::Refused(Refusal::Failed, reason.to_owned())));
+        }
+        !waiting.is_empty()
+    }
+
     /// Keeps a part of an answer; all of it when nothing follows.
     fn note_status(
         &self,
@@ -516,6 +495,9 @@ impl Worker {
                 match self.state().devices.get_mut(&minor) {
                     Some(ended) => *ended = Some(reason.clone()),
                     None => return,
+                }
+                if self.release(minor) {
+                    return;
                 }
                 Notice::Ended(reason)
             }

@@ -68,6 +68,11 @@ impl Control {
                         "keeps a size that nobody waited for"
                     );
                     entry.device.size = bytes;
+                    // Whoever came before it was begun has heard of another size.
+                    entry.is_in_trouble(format!(
+                        "keeps a size of {bytes} bytes that nobody waited for; lunbox device reset repairs it"
+                    ));
+                    self.dirty.insert(minor);
                 }
                 if let (Refusal::StoreBusy, Some(asker)) = (refused.kind, asker) {
                     entry.was_cancelled(asker.connection, heard);

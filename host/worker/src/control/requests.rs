@@ -97,7 +97,7 @@ impl Control {
             devices: u32::try_from(self.devices.len()).unwrap_or(u32::MAX),
         }));
         for (&minor, entry) in &mut self.devices {
-            connection.put(Report::Device(Box::new(entry.device.clone())));
+            connection.put(Report::Device(Box::new(entry.listed())));
             entry.repeat();
             self.dirty.insert(minor);
         }

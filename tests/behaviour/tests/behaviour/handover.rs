@@ -191,7 +191,7 @@ fn what_waits_in_the_ring_is_left_to_the_next_loop() {
         // The four and the flush that is made while the loop serves; then the last flush, when it serves no more.
         assert!(gate.wait_for_waiters(5, SOON));
         gate.release(5);
-        assert!(gate.wait_for_waiters(1, SOON));
+        assert!(gate.wait_for_held(6, SOON));
         waiting.extend((4..8).map(|n| rig.write(n * 8, n)));
         gate.open();
     });

@@ -73,6 +73,8 @@ pub struct State {
     setbacks: Mutex<BTreeMap<String, VecDeque<Setback>>>,
     /// Served by a predecessor's workers: node, id, name, and whether the worker is outdated.
     left: Mutex<Vec<(u32, u32, String, bool)>>,
+    /// Devices for which no worker can be had.
+    homeless: Mutex<BTreeSet<String>>,
     /// Kinds and devices of what was told.
     pub told: Mutex<Vec<String>>,
 }
@@ -212,18 +214,24 @@ impl Starter for ModelStarter {
         node: &UioNode,
         _id: DeviceId,
         _uio: OwnedFd,
-        cancel: &Cancel,
+        _cancel: &Cancel,
     ) -> Result<ModelDevice, Setback> {
         let name = node.name.device.clone();
-        let device = ModelDevice { state: Arc::clone(&self.0), minor: node.minor.0, name };
-        self.0.fence(&device.name, None, cancel)?;
-        Ok(device)
+        Ok(ModelDevice { state: Arc::clone(&self.0), minor: node.minor.0, name })
     }
 }
 
 impl Running for ModelDevice {
     fn condition(&self) -> Condition {
         self.state.conditions.lock().unwrap().get(&self.name).cloned().unwrap_or(Condition::Serving)
+    }
+
+    fn make_ready(&self, _cancel: &Cancel) -> Result<(), Setback> {
+        if self.state.homeless.lock().unwrap().contains(&self.name) {
+            return Err(Setback::Refused("its worker could not be started".to_owned()));
+        }
+        self.state.pass(&format!("{} in its old worker", self.name));
+        Ok(())
     }
 
     fn launch(&mut self, _cancel: &Cancel) -> Result<(), Setback> {
@@ -241,6 +249,11 @@ impl Running for ModelDevice {
         }
         self.state.conditions.lock().unwrap().remove(name);
         Ok(())
+    }
+
+    fn fence_new(&mut self, cancel: &Cancel) -> Result<(), Setback> {
+        self.state.step(format!("new {}", self.name));
+        self.state.fence(&self.name, None, cancel)
     }
 
     fn fence_within(&mut self, limit: Option<Duration>, cancel: &Cancel) -> Result<(), Setback> {
@@ -318,6 +331,7 @@ impl World {
             conditions: Mutex::default(),
             setbacks: Mutex::default(),
             left: Mutex::default(),
+            homeless: Mutex::default(),
             told: Mutex::default(),
         };
         let state = Arc::new(state);
@@ -442,6 +456,16 @@ impl World {
     pub fn set_back(&self, device: &str, setbacks: &[Setback]) {
         let mut all = self.state.setbacks.lock().unwrap();
         all.insert(device.to_owned(), setbacks.iter().cloned().collect());
+    }
+
+    /// No worker can be had for a device, or one can be had again.
+    pub fn set_homeless(&self, device: &str, homeless: bool) {
+        let mut all = self.state.homeless.lock().unwrap();
+        if homeless {
+            all.insert(device.to_owned());
+        } else {
+            all.remove(device);
+        }
     }
 
     /// A predecessor's worker serves a device.

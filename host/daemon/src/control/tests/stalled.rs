@@ -1,14 +1,16 @@
 //! Devices that can not be brought back, moved or stopped at once, and what that is to others.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunbox_tcmu::{EventKind, Minor};
+use nix::errno::Errno;
 
 use super::model::{World, reconfigured, removed};
 use super::recovery::{back, one, overview, reset};
 use super::{OK, reply, size};
-use crate::control::jobs::MAX_RECOVERIES;
+use crate::control::jobs::{MAX_JOBS, MAX_RECOVERIES};
+use crate::control::later::Chore;
 use crate::control::time_to_stop;
 use crate::job::{Job, Reason};
 use crate::service::Condition;
@@ -51,13 +53,37 @@ fn a_directory_that_goes_while_a_takeover_or_a_revival_waits_ends_it() {
 }
 
 #[test]
-fn a_takeover_waits_for_a_dead_process_that_has_the_node_open_until_it_is_gone() {
+fn a_takeover_waits_for_a_dead_process_that_has_the_node_open_and_holds_up_neither_the_start_nor_others() {
     let world = World::new();
-    world.create(0, 1, "f1", "model", true);
-    world.keep_busy(110); // every 50 ms one: longer than anybody waits who wants an answer
-    let control = world.started();
-    assert_eq!(control.devices(), 1);
-    assert_eq!(world.steps().last().unwrap(), "start f1 blocked reset netlink-blocked");
+    for (minor, name) in [(0, "f1"), (1, "f2")] {
+        world.create(minor, 1 + minor, name, "model", true);
+    }
+    world.keep_busy(usize::MAX);
+    let begun = Instant::now();
+    let mut control = world.started();
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(control.jobs.is_empty() && world.steps().is_empty() && control.devices() == 0);
+    // Whoever changes it meanwhile had better try again.
+    world.announce(reconfigured(0, 1, size(8192)));
+    world.announce(removed(1, 2));
+    world.run(&mut control);
+    assert_eq!(
+        world.replies(),
+        [reply(&size(8192), 1, Err(Errno::EAGAIN)), reply(&EventKind::Removed, 2, OK)]
+    );
+    control.later.hurry();
+    world.run(&mut control);
+    assert!(world.steps().is_empty(), "still busy");
+    world.keep_busy(0);
+    control.later.hurry();
+    world.run(&mut control);
+    assert_eq!(
+        world.steps(),
+        ["fence f1 blocked", "start f1 blocked reset"],
+        "and nothing of the one that went"
+    );
+    assert_eq!((control.devices(), world.read("f1", "action/block_dev")), (1, "0".to_owned()));
+    assert_eq!(control.later.next(), None);
 }
 
 #[test]
@@ -187,4 +213,93 @@ fn a_device_that_is_lost_while_commands_are_let_in_again_is_brought_back_behind_
     control.threads = threads;
     world.run(&mut control);
     assert_eq!(world.steps(), back("f1"));
+}
+
+#[test]
+fn a_change_of_size_does_not_wait_for_a_recovery_that_may_take_for_ever() {
+    let (world, mut control) = one("f1");
+    let again = |bytes| reply(&size(bytes), 1, Err(Errno::EAGAIN));
+    world.hold("f1");
+    world.announce(reconfigured(0, 1, size(4096)));
+    world.announce(reconfigured(0, 1, size(8192)));
+    world.run_until(&mut control, |world| world.steps() == ["resize f1 4096"]);
+    world.stall("f1");
+    world.strike(0, "f1", Condition::Lost);
+    world.step(&mut control);
+    world.release();
+    // The one that waited when the recovery began, and one that comes later.
+    world.run_until(&mut control, |world| world.replies().len() == 2);
+    world.run_until(&mut control, |world| world.steps().last().is_some_and(|step| step.starts_with("fence")));
+    world.announce(reconfigured(0, 1, size(16384)));
+    world.run_until(&mut control, |world| world.replies().len() == 3);
+    assert_eq!(world.take_replies(), [again(4096), again(8192), again(16384)]);
+    world.announce(removed(0, 1));
+    world.run(&mut control);
+    assert_eq!(world.replies(), [reply(&EventKind::Removed, 1, OK)]);
+}
+
+#[test]
+fn commands_that_could_not_be_let_in_again_are_let_in_later() {
+    let (world, mut control) = one("f1");
+    let file = world.path("core/user_0/f1/action/block_dev");
+    world.hold("f1");
+    world.strike(0, "f1", Condition::Lost);
+    world.run_until(&mut control, |world| world.steps().len() == 3);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    world.release();
+    world.run(&mut control);
+    assert_eq!(overview(&world, &mut control).devices[0].state, "serving");
+    for _ in 0..3 {
+        assert!(control.later.is_waiting(Chore::Unblock, Minor(0)));
+        control.later.hurry();
+        world.run(&mut control);
+    }
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, "1").unwrap();
+    control.later.hurry();
+    world.run(&mut control);
+    assert_eq!(world.read("f1", "action/block_dev"), "0");
+    assert_eq!((control.later.next(), world.take_steps()), (None, back("f1")));
+}
+
+#[test]
+fn a_device_whose_directory_can_not_be_seen_for_a_while_comes_back_by_itself() {
+    let (world, mut control) = one("f1");
+    fs::remove_dir_all(world.path("core/user_0/f1")).unwrap();
+    world.strike(0, "f1", Condition::Lost);
+    for _ in 0..5 {
+        world.run(&mut control);
+        assert!(control.later.is_waiting(Chore::Mend, Minor(0)));
+        control.later.hurry();
+    }
+    world.create(0, 1, "f1", "model", true);
+    world.run(&mut control);
+    assert_eq!(world.take_steps(), back("f1"));
+    assert_eq!(world.told().iter().filter(|told| told.starts_with("device_ended")).count(), 1);
+    assert_eq!(control.later.next(), None);
+}
+
+#[test]
+fn stops_of_one_tenants_devices_that_take_long_hold_up_no_other_tenants() {
+    let world = World::new();
+    let stopping = u32::try_from(MAX_JOBS).unwrap() + 1;
+    for minor in 0..stopping {
+        world.create(minor, 1000, "blue-slow", "model", true);
+    }
+    world.create(500, 1, "red-0", "model", true);
+    let mut control = world.started();
+    world.take_steps();
+    world.hold("blue-slow");
+    for minor in 0..stopping {
+        world.announce(removed(minor, 1000));
+    }
+    world.run_until(&mut control, |world| world.steps().len() == MAX_JOBS);
+    world.announce(reconfigured(500, 1, size(8192)));
+    world.announce(removed(500, 1));
+    world.run_until(&mut control, |world| world.replies().len() == 2);
+    assert_eq!(world.take_replies(), [reply(&size(8192), 1, OK), reply(&EventKind::Removed, 1, OK)]);
+    world.release();
+    world.run(&mut control);
+    assert_eq!((world.replies().len(), control.devices()), (MAX_JOBS + 1, 0));
 }

@@ -65,11 +65,11 @@ fn a_worker_that_lies_is_ended_and_nothing_more_is_taken_from_it() {
 }
 
 #[test]
-fn a_device_that_can_not_be_supervised_is_ended_and_its_neighbours_go_on() {
+fn a_device_that_can_not_be_supervised_here_is_tried_again_and_goes_on_like_its_neighbours() {
     let stopped = Arc::new(Mutex::new(Vec::new()));
     let worker = scripted::worker(
         "acme",
-        &[1, 2, 3],
+        &[1, 2, 3, 4],
         {
             let stopped = Arc::clone(&stopped);
             move |request| {
@@ -87,13 +87,78 @@ fn a_device_that_can_not_be_supervised_is_ended_and_its_neighbours_go_on() {
         },
         || {},
     );
-    let fit = devices(&worker, &devices_of(&[1, 2, 3]), |inherited| match inherited.device.minor {
+    let tries = AtomicUsize::new(0);
+    let fit = devices(&worker, &devices_of(&[1, 2, 3, 4]), |inherited| match inherited.device.minor {
         1 => Err(Unfit::Here("no descriptors left".to_owned())),
+        4 if tries.fetch_add(1, Ordering::Relaxed) == 0 => Err(Unfit::Here("not yet".to_owned())),
         minor => Ok(minor),
     });
-    assert_eq!((fit, stopped.lock().unwrap().as_slice()), (vec![2], [1].as_slice()));
+    assert_eq!(fit, [2, 4]);
+    assert!(stopped.lock().unwrap().is_empty(), "what serves well is not ended");
     assert!(!worker.is_lost());
-    assert_eq!(worker.devices(), 1);
+    assert_eq!(worker.devices(), 3, "the one that is left alone runs there");
+}
+
+#[test]
+fn a_worker_that_is_slow_keeps_its_loops() {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let worker = scripted::worker(
+        "acme",
+        &[1, 2],
+        {
+            let stopped = Arc::clone(&stopped);
+            move |request| {
+                if handles(&request).is_some() {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                stopped.fetch_or(matches!(request, Request::Stop { .. }), Ordering::Relaxed);
+                generous(request)
+            }
+        },
+        || {},
+    );
+    // The first answer uses up all the time that there is.
+    let rest = Duration::from_millis(1);
+    let fit = devices_within(&worker, &devices_of(&[1, 2]), rest, |inherited| Ok(inherited.device.minor));
+    assert_eq!(fit, [1]);
+    assert!(!worker.is_lost() && !stopped.load(Ordering::Relaxed));
+    assert_eq!(worker.devices(), 2);
+}
+
+#[test]
+fn a_worker_whose_loop_nobody_supervises_lets_go_of_its_node_when_it_ends() {
+    let stopped = Arc::new(Mutex::new(Vec::new()));
+    let worker = scripted::worker(
+        "acme",
+        &[1, 2],
+        {
+            let stopped = Arc::clone(&stopped);
+            move |request| match request {
+                Request::Stop { minor, .. } => {
+                    stopped.lock().unwrap().push(minor);
+                    Vec::new()
+                }
+                // Both loops end.
+                Request::Leave => [1, 2]
+                    .map(|minor| {
+                        let notice = lunbox_wire::Notice::Ended("broken".to_owned());
+                        (Report::Notice { minor, notice }, Vec::new())
+                    })
+                    .into(),
+                _ => Vec::new(),
+            }
+        },
+        || {},
+    );
+    worker.leave_alone(Minor(1));
+    worker.tell(&Request::Leave);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let ended = || matches!(worker.condition(Minor(2)), crate::service::Condition::Ended(_));
+    while !(ended() && stopped.lock().unwrap().as_slice() == [1]) {
+        assert!(Instant::now() < deadline, "{:?}", stopped.lock().unwrap());
+        std::thread::yield_now();
+    }
+    assert_eq!(worker.devices(), 1, "the other one is its supervisor's to stop");
 }
 
 #[test]

@@ -135,3 +135,17 @@ fn whoever_waits_for_a_worker_that_dies_hears_of_it_after_the_death_was_noted() 
     go_on.send(()).unwrap();
     assert_eq!(asker.join().unwrap(), Err(AskError::Lost));
 }
+
+#[test]
+fn an_answer_that_lost_its_descriptors_is_a_refusal_and_the_worker_goes_on() {
+    let worker = scripted::worker("acme", &[1], silent, || {});
+    let (sender, answer) = channel();
+    worker.state().waiting.insert(77, sender);
+    assert!(worker.refuse_waiting());
+    match answer.recv() {
+        Ok(Answer::Refused(Refusal::Failed, reason)) => assert!(reason.contains("LimitNOFILE"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(!worker.refuse_waiting(), "who sends descriptors that nobody asked for garbles messages");
+    assert!(!worker.is_lost());
+}

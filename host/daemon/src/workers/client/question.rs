@@ -1,0 +1,86 @@
+//! Questions to a worker: what it may answer, and whoever waits for that.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use lunbox_tcmu::Minor;
+use lunbox_wire::{Call, DeviceStatus, Refusal, Request};
+
+use super::Worker;
+
+/// What a worker answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// It was not done.
+    Refused(Refusal, String),
+    /// Counters of its own devices, each once.
+    Status(Vec<(Minor, DeviceStatus)>),
+    /// Descriptors.
+    Handles(Vec<OwnedFd>),
+}
+
+/// Why there is no answer that says it was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// It has died.
+    #[error("its worker died")]
+    Lost,
+    /// Nothing came in time.
+    #[error("its worker did not answer within {} s", .0.as_secs())]
+    Silent(Duration),
+    /// It was refused.
+    #[error("{1}")]
+    Refused(Refusal, String),
+    /// The request could not be sent, or the answer is another's.
+    #[error("talking to its worker failed: {0}")]
+    Link(String),
+}
+
+/// A question that was sent.
+pub(super) struct Pending<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) call: Call,
+    pub(super) answer: Receiver<Answer>,
+    pub(super) patience: Duration,
+    pub(super) deadline: Instant,
+}
+
+impl Pending<'_> {
+    pub(super) fn wait(self) -> Result<Answer, AskError> {
+        match self.answer.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
+            Ok(Answer::Refused(kind, reason)) => Err(AskError::Refused(kind, reason)),
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => Err(AskError::Lost),
+            Err(RecvTimeoutError::Timeout) => {
+                self.worker.forget(self.call);
+                self.worker.mute.store(true, Ordering::Release);
+                self.worker.ping();
+                Err(AskError::Silent(self.patience))
+            }
+        }
+    }
+}
+
+/// Asks all workers for their counters at once. Waits for `patience` in all, whoever does not answer.
+pub fn ask_for_status(
+    workers: &[Arc<Worker>],
+    patience: Duration,
+) -> Vec<(Arc<Worker>, Result<Answer, AskError>)> {
+    let deadline = Instant::now() + patience;
+    let status = |call| Request::Status { call };
+    let pending: Vec<_> = workers
+        .iter()
+        // A full link is not waited for.
+        .map(|worker| (worker, worker.begin(&[], Duration::ZERO, status)))
+        .collect();
+    let answers = pending.into_iter().map(|(worker, pending)| {
+        let answer = pending.and_then(|pending| Pending { patience, deadline, ..pending }.wait());
+        (Arc::clone(worker), answer)
+    });
+    answers.collect()
+}
