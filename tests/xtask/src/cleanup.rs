@@ -8,9 +8,11 @@
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -35,23 +37,22 @@ fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the signal thread. Call once, before any other thread exists: threads inherit the blocked signals.
+/// Starts the signal thread. By handlers, not by a mask: children inherit a mask, and what they run could not be ended
+/// by these signals; an `exec` takes handlers back.
 ///
 /// # Errors
-/// When the signal mask cannot be set or the thread cannot be started.
+/// When the handlers cannot be set or the thread cannot be started.
 pub fn install() -> anyhow::Result<()> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    signals.thread_block()?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     set_child_subreaper(true)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let mut status = signals.wait().map_or(1, |signal| 128 + signal as i32);
+        let mut signals = signals.forever();
+        let mut next = move || signals.next().map_or(1, |signal| 128 + signal);
+        let mut status = next();
         let instead = registry().instead.take();
         if let Some(Instead(act)) = instead {
             act();
-            status = signals.wait().map_or(1, |signal| 128 + signal as i32);
+            status = next();
         }
         let registry = registry();
         for &group in &registry.groups {
@@ -211,6 +212,18 @@ mod tests {
 
     fn sleeper() -> (Child, Group) {
         crate::process::spawn(Command::new("sleep").arg("1000")).unwrap()
+    }
+
+    fn blocked(status: &str) -> &str {
+        status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim()
+    }
+
+    #[test]
+    fn children_get_no_signal_blocked() {
+        let before = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        install().unwrap();
+        let child = Command::new("cat").arg("/proc/self/status").output().unwrap();
+        assert_eq!(blocked(&String::from_utf8(child.stdout).unwrap()), blocked(&before));
     }
 
     #[test]
