@@ -5,6 +5,7 @@ use crate::compile;
 use crate::paths;
 use crate::process;
 use crate::tools;
+use anyhow::Context;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -44,8 +45,11 @@ pub fn install() -> anyhow::Result<()> {
     // Unoptimised: it builds in a third of the time and runs for seconds.
     let mut command =
         compile::cargo(&["install", "cargo-deny", "--locked", "--version", VERSION, "--debug", "--root"]);
-    command.arg(paths::tools()).env("CARGO_TARGET_DIR", paths::target().join("tools-build"));
-    process::run(&mut command)
+    let scratch = paths::target().join("tools-build");
+    command.arg(paths::tools()).env("CARGO_TARGET_DIR", &scratch);
+    process::run(&mut command)?;
+    // Hundreds of megabytes that nobody needs again.
+    std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))
 }
 
 /// Licences, bans and sources against deny.toml.
