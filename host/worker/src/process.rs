@@ -12,8 +12,8 @@ use lunbox_wire::listener::Listener;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::control::{Options, SetLevel, serve};
-use crate::log;
+use crate::control::{Options, serve};
+use crate::log::Log;
 
 /// What `ps` and `top` show; Linux keeps 15 characters.
 const NAME: &std::ffi::CStr = c"lunbox-w";
@@ -25,7 +25,7 @@ pub struct Arguments {
     pub tenant: String,
     /// Version of the program, and what tells two builds of one version apart.
     pub build: String,
-    /// Level of the log: the word that tracing uses.
+    /// Level of the log: a word of `lunbox_log::Level`.
     pub level: String,
     /// User and group to become. None: stay who one is, without capabilities.
     pub user: Option<(u32, u32)>,
@@ -41,8 +41,8 @@ pub struct Arguments {
 /// Call it first thing in `main`, while the process has one thread: the jail covers threads that start later.
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let set_level = log::start(&arguments.level);
-    match run(arguments, set_level) {
+    let log = Log::start(&arguments.level);
+    match run(arguments, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(tenant = arguments.tenant, "worker: {error:#}");
@@ -51,7 +51,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, set_level: SetLevel) -> anyhow::Result<()> {
+fn run(arguments: &Arguments, log: &Log) -> anyhow::Result<()> {
     let link = take(io::stdin()).context("standard input")?;
     let link = Link::from_fd(link).context("standard input: start workers through lunboxd")?;
     let listener = Listener::from_fd(take(io::stdout()).context("standard output")?).ok();
@@ -87,6 +87,7 @@ fn run(arguments: &Arguments, set_level: SetLevel) -> anyhow::Result<()> {
         required: arguments.required,
     })
     .context("the jail")?;
+    log.confined()?;
     let jail: Vec<String> = parts.iter().map(ToString::to_string).collect();
     tracing::info!(tenant = arguments.tenant, jail = jail.join(" "), "worker");
     let options = Options {
@@ -94,7 +95,8 @@ fn run(arguments: &Arguments, set_level: SetLevel) -> anyhow::Result<()> {
         build: arguments.build.clone(),
         jail,
         signals: Some(signals),
-        set_level: Some(set_level),
+        set_level: Some(log.set_level()),
+        set_log: Some(log.set_file()),
     };
     serve(link, listener, options)?;
     tracing::info!(tenant = arguments.tenant, "worker ends: nothing is left to serve");
