@@ -13,7 +13,6 @@
 //!
 //! Nothing in here needs root; what the user may not open is refused with the system's answer.
 
-mod cfgstring;
 mod claims;
 mod error;
 mod fence;
@@ -24,9 +23,9 @@ mod lock;
 mod master;
 mod open;
 mod options;
+mod runner_arguments;
 mod whole;
 
-pub use cfgstring::Cfgstring;
 pub use claims::{Claim, Claims};
 pub use error::GrantError;
 pub use fence::{Blocker, FenceError, Fenced, Patience, Wait};
@@ -35,4 +34,5 @@ pub use locator::{Locator, LocatorError};
 pub use master::{Adopted, Description, Kind, Master, Wanted};
 pub use open::{Access, Grant, open_store};
 pub use options::{MAX_TEXT, OptionError, Parsed, StoreRequest, parse, whole_text};
+pub use runner_arguments::Cfgstring;
 pub use whole::{OpenGrantError, Opened, OpenedStore, open_grant, open_requests};

@@ -258,6 +258,23 @@ impl DeviceDirectory {
         write(&self.path.join("control"), &format!("dev_size={bytes}"))
     }
 
+    /// `attrib/emulate_write_cache` as the kernel has it. It has no meaning for the kernel itself.
+    ///
+    /// # Errors
+    /// See [`ConfigfsError`].
+    pub fn write_cache(&self) -> Result<bool, ConfigfsError> {
+        self.number("attrib/emulate_write_cache").map(|value| value != 0)
+    }
+
+    /// Asks the kernel for an entry in the ring whenever commands are aborted or the LUN is reset, through
+    /// `attrib/tmr_notification`. The kernel takes it only while no LUN is exported.
+    ///
+    /// # Errors
+    /// [`ConfigfsError::Absent`] on kernels before 5.10; refused if the device is exported.
+    pub fn notify_of_task_management(&self) -> Result<(), ConfigfsError> {
+        write(&self.path.join("attrib/tmr_notification"), "1")
+    }
+
     fn number(&self, field: &str) -> Result<u32, ConfigfsError> {
         let path = self.path.join(field);
         let text = read(&path)?;

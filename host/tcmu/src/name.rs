@@ -49,6 +49,14 @@ pub enum NameError {
         /// The whole name.
         name: String,
     },
+    /// The kernel takes any bytes, but what is shown with replacement characters can not be found again.
+    #[error(
+        "device name {name:?} is not UTF-8; write the device's name and dev_config in UTF-8 (most simply: ASCII)"
+    )]
+    NotUtf8 {
+        /// The whole name, with U+FFFD in the place of what could not be read.
+        name: String,
+    },
     /// The second part is not a number.
     #[error("device name {name:?}: the HBA index {index:?} is not a number")]
     Hba {
@@ -88,6 +96,9 @@ impl DeviceName {
         if parts.next() != Some(FAMILY) {
             return Err(NameError::Foreign { name: whole() });
         }
+        if name.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(NameError::NotUtf8 { name: whole() });
+        }
         let Some(index) = parts.next() else {
             return Err(NameError::Foreign { name: whole() });
         };
@@ -110,9 +121,13 @@ impl DeviceName {
     }
 }
 
-/// `user_<hba>/<device>`: where configfs keeps the device, and how operators know it.
+/// `user_<hba>/<device>`: where configfs keeps the device, and how operators know it. `{:#}` is the whole name, as the
+/// kernel writes it; the log makes its prefix from that.
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return write!(f, "{FAMILY}/{}/{}/{}/{}", self.hba, self.device, self.subtype, self.config);
+        }
         write!(f, "user_{}/{}", self.hba, self.device)
     }
 }
@@ -161,7 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_not_utf8_is_refused_and_not_guessed() {
+        let name = String::from_utf8_lossy(b"tcm-user/0/f1/file//disks/\xff\xfe").into_owned();
+        assert_eq!(DeviceName::parse(&name), Err(NameError::NotUtf8 { name: name.clone() }));
+        let foreign = String::from_utf8_lossy(b"other\xff").into_owned();
+        assert!(
+            matches!(DeviceName::parse(&foreign), Err(NameError::Foreign { .. })),
+            "none of our business"
+        );
+    }
+
+    #[test]
     fn a_name_shows_as_its_place_in_configfs() {
-        assert_eq!(name(3, "disk", "file", "/x").to_string(), "user_3/disk");
+        let name = name(3, "disk", "file", "/x");
+        assert_eq!(name.to_string(), "user_3/disk");
+        assert_eq!(DeviceName::parse(&format!("{name:#}")), Ok(name));
     }
 }

@@ -98,6 +98,19 @@ pub enum Event {
     ReplyRefused(Errno),
 }
 
+impl Event {
+    /// The events of a datagram of the kernel's, as [`Netlink::receive`] gives them one after the other. `family` is
+    /// the number that the kernel gave to the family; messages of others are passed over.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Malformed`]; what stood before is lost here.
+    pub fn read_all(datagram: &[u8], family: u16) -> Result<Vec<Self>, NetlinkError> {
+        let mut events = VecDeque::new();
+        read_datagram(datagram, family, None, &mut events)?;
+        Ok(events.into())
+    }
+}
+
 /// Why netlink does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
@@ -228,12 +241,7 @@ impl Netlink {
     fn set_features(&mut self) -> Result<(), NetlinkError> {
         let sequence = self.next_sequence();
         self.send(&message::encode_features(self.family.id, sequence)?)?;
-        match self.await_answer(sequence, "SET_FEATURES")? {
-            // Kernels before 4.15 have no replies; they do not wait for them either.
-            Answer::Status(None | Some(Errno::EOPNOTSUPP)) | Answer::Family(_) => Ok(()),
-            Answer::Status(Some(Errno::EPERM)) => Err(NetlinkError::NotPermitted),
-            Answer::Status(Some(errno)) => Err(system("SET_FEATURES")(errno)),
-        }
+        features_answer(self.await_answer(sequence, "SET_FEATURES")?)
     }
 
     fn next_sequence(&mut self) -> u32 {
@@ -294,6 +302,16 @@ impl Netlink {
         }
         read_datagram(&self.datagram[..length], self.family.id, awaited, &mut self.early)?;
         Ok(true)
+    }
+}
+
+/// What the kernel says to `SET_FEATURES`.
+fn features_answer(answer: Answer) -> Result<(), NetlinkError> {
+    match answer {
+        // Kernels before 4.15 have no replies; they do not wait for them either.
+        Answer::Status(None | Some(Errno::EOPNOTSUPP)) | Answer::Family(_) => Ok(()),
+        Answer::Status(Some(Errno::EPERM)) => Err(NetlinkError::NotPermitted),
+        Answer::Status(Some(errno)) => Err(system("SET_FEATURES")(errno)),
     }
 }
 

@@ -45,6 +45,10 @@ fn fields_are_read_as_the_kernel_writes_them() {
     assert!(device.enabled().unwrap());
     assert_eq!(device.block_size().unwrap(), 512);
     assert_eq!(device.max_sectors().unwrap(), 128);
+    for (value, on) in [("0\n", false), ("1\n", true)] {
+        tree.put("attrib/emulate_write_cache", value);
+        assert_eq!(device.write_cache().unwrap(), on);
+    }
     assert_eq!(device.device_id().unwrap(), DeviceId(7));
     assert_eq!(device.serial().unwrap(), "f1-serial-0001");
     tree.put("enable", "0\n");
@@ -111,6 +115,10 @@ fn actions_write_one_value() {
     assert_eq!(tree.get("action/reset_ring"), "1");
     tree.device.reset_ring(Reset::Fail).unwrap();
     assert_eq!(tree.get("action/reset_ring"), "2");
+    tree.device.notify_of_task_management().unwrap_err();
+    tree.put("attrib/tmr_notification", "0");
+    tree.device.notify_of_task_management().unwrap();
+    assert_eq!(tree.get("attrib/tmr_notification"), "1");
     tree.device.set_size(1 << 40).unwrap();
     assert_eq!(tree.get("control"), "dev_size=1099511627776");
 }

@@ -98,6 +98,55 @@ fn missing_attributes_leave_what_is_needed_to_answer() {
     assert_eq!(found.device_id, None);
 }
 
+/// NL-6: what comes twice is read once, the first counts; what is too much or too short is not read at all.
+#[test]
+fn repeated_and_misshapen_attributes_do_not_confuse() {
+    let mut attributes = device().to_vec();
+    attributes.extend([attribute(2, &9_u32.to_ne_bytes()), attribute(8, &99_u32.to_ne_bytes())]);
+    attributes.extend([
+        attribute(1, b"tcm-user/1/other/file/x\0"),
+        attribute(3, &[]),
+        attribute(300, &[7; 100]),
+    ]);
+    let found = event(&message(FAMILY, 0, 1, 2, &attributes));
+    assert_eq!((found.device_id, found.minor), (Some(DeviceId(77)), Some(Minor(3))));
+    assert_eq!(found.name.as_deref(), Some("tcm-user/0/f1/file//tmp/f1.raw"));
+    let twice =
+        [attribute(8, &[1; 8]), attribute(8, &5_u32.to_ne_bytes()), attribute(2, &3_u32.to_ne_bytes())];
+    assert_eq!(event(&message(FAMILY, 0, 2, 2, &twice)).device_id, None, "the first is not a number");
+    // Without an end, without an inside, and not text.
+    for (bytes, name) in
+        [(&b"tcm-user/0/f1/x/"[..], "tcm-user/0/f1/x/"), (b"\0rest", ""), (b"a\xffb\0", "a\u{fffd}b")]
+    {
+        let found = event(&message(FAMILY, 0, 1, 2, &[attribute(1, bytes)]));
+        assert_eq!(found.name.as_deref(), Some(name));
+    }
+    let sizes = [attribute(5, &4096_u64.to_ne_bytes()), attribute(5, &8192_u64.to_ne_bytes())];
+    let changed = event(&message(FAMILY, 0, 3, 2, &sizes));
+    assert_eq!(changed.kind, EventKind::Reconfigured(Change::Size(4096)));
+}
+
+/// NL-2: what this version does not know, and the answers of other daemons, are no events.
+#[test]
+fn other_commands_are_ignored() {
+    for command in (0..=255).filter(|command| !(1..=3).contains(command)) {
+        let bytes = message(FAMILY, 0, command, 2, &device());
+        let mut events = VecDeque::new();
+        read_datagram(&bytes, FAMILY, None, &mut events).unwrap();
+        assert_eq!(events, [], "command {command}");
+    }
+}
+
+/// NL-4: a kernel without answers says so, and is served all the same.
+#[test]
+fn a_kernel_that_knows_no_answers_is_tolerated() {
+    let settled = |answer| features_answer(answer).map_err(|error| error.to_string());
+    assert_eq!(settled(Answer::Status(None)), Ok(()));
+    assert_eq!(settled(Answer::Status(Some(Errno::EOPNOTSUPP))), Ok(()));
+    assert!(matches!(features_answer(Answer::Status(Some(Errno::EPERM))), Err(NetlinkError::NotPermitted)));
+    assert!(settled(Answer::Status(Some(Errno::EINVAL))).unwrap_err().contains("SET_FEATURES"));
+}
+
 #[test]
 fn replies_are_laid_out_as_the_kernel_reads_them() {
     let kinds =
@@ -214,4 +263,17 @@ fn an_idle_socket_has_nothing_to_give() {
     assert_eq!(netlink.receive().unwrap(), None);
     netlink.early.push_back(Event::Overrun);
     assert_eq!(netlink.receive().unwrap(), Some(Event::Overrun));
+}
+
+/// NL-11: the receive buffer holds what 256 simultaneous creates and deletes cause, at the most that an event can be.
+/// Each costs the kernel's buffer and its bookkeeping, for which a page is generous.
+#[test]
+fn the_receive_buffer_is_large_enough_for_a_mass_creation() {
+    const { assert!(RECEIVE_BUFFER >= 2 * 256 * 4096) };
+    let netlink = Netlink::connect("nlctrl", "notify").unwrap();
+    if setsockopt(&netlink.socket, sockopt::RcvBufForce, &RECEIVE_BUFFER) == Err(Errno::EPERM) {
+        return; // Without CAP_NET_ADMIN nobody serves devices either.
+    }
+    let granted = nix::sys::socket::getsockopt(&netlink.socket, sockopt::RcvBuf).unwrap();
+    assert_eq!(granted, 2 * RECEIVE_BUFFER, "the kernel counts its own bookkeeping");
 }
