@@ -3,6 +3,7 @@
 //! * [`Engine`] loads a file and tells what is wrong with it ([`LoadError`]); compiled code is cached.
 //! * [`compile_child`] compiles in a process of its own; an [`Artifact`] comes back, a [`Shelf`] keeps it, and
 //!   [`Engine::load_container`] runs it elsewhere. [`Manifest`] says who it is without running it.
+//! * [`check_child`] finds out in a process of its own whether a configuration would be accepted.
 //! * [`Catalogue`] holds the handlers of some directories, by subtype.
 //! * [`Component`] is a loaded handler. It makes one instance per device ([`HandlerFactory`]).
 //! * [`Handler`] is an instance as the device loop sees it: a command goes in, an
@@ -28,6 +29,7 @@
 mod artifact;
 mod bindings;
 mod catalogue;
+pub mod check_child;
 mod code;
 pub mod compile_child;
 mod component;

@@ -240,7 +240,7 @@ fn ask(code: &Arc<Code>) -> Result<Manifest, LoadError> {
 }
 
 /// The buffers of an instance that has no commands.
-struct NoBuffers;
+pub(crate) struct NoBuffers;
 
 impl Buffers for NoBuffers {
     fn take(&mut self, _: Tag, _: BufferId, _: u32, _: &mut [u8]) -> Result<(), BufferError> {

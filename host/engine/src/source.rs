@@ -66,7 +66,7 @@ impl HandlerFile {
 }
 
 /// Largest container in bytes.
-fn max_container() -> u64 {
+pub(crate) fn max_container() -> u64 {
     u64::try_from(container::MAX_BYTES).unwrap_or(u64::MAX)
 }
 

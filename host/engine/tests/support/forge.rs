@@ -27,6 +27,8 @@ pub struct Forged {
     pub outcome: Vec<u8>,
     /// `describe` never returns.
     pub describe_loops: bool,
+    /// `configure` never returns.
+    pub configure_loops: bool,
     /// The module's start function never returns.
     pub start_loops: bool,
     /// Initial memory in pages of 64 KiB.
@@ -45,6 +47,7 @@ impl Default for Forged {
             description: [&b"forged"[..], b"Forged", b"1", b""].map(Cow::Borrowed),
             outcome: vec![0; 8],
             describe_loops: false,
+            configure_loops: false,
             start_loops: false,
             pages: 1,
             import: None,
@@ -109,7 +112,8 @@ impl Forged {
         let describe = if self.describe_loops { endless_loop() } else { pointer(DESCRIPTION) };
         function("describe", &[], &[i32], describe);
         let config = [i32, i32, i64, i32, i32, i32, i32, i32, i32, i32];
-        function("configure", &config, &[i32], pointer(DEVICE_INFO));
+        let configure = if self.configure_loops { endless_loop() } else { pointer(DEVICE_INFO) };
+        function("configure", &config, &[i32], configure);
         function("resume", &[i64, i32, i32, i32, i64], &[i32], pointer(OUTCOME));
         function("cancel", &[i64], &[], empty());
         function("submit", &[i64, i32, i32, i64, i64], &[i32], pointer(OUTCOME));
