@@ -2,6 +2,8 @@
 //! the call. A fault in it loses them all, so a handler that has failed is asked one by one until it is trusted
 //! again: then only the command that it fails on is answered BUSY.
 
+use std::time::Instant;
+
 use lunbox_contract::{BlockCommand, Outcome, Tag};
 use lunbox_engine::Fault;
 
@@ -60,8 +62,15 @@ impl DeviceLoop {
         batch.commands.clear();
         batch.outcomes.clear();
         {
-            let table = self.table.borrow();
-            batch.commands.extend(batch.slots.iter().filter_map(|&index| table.peek(index).block));
+            let mut table = self.table.borrow_mut();
+            let mut now = None;
+            batch.commands.extend(batch.slots.iter().filter_map(|&index| {
+                let slot = table.slot(index);
+                if slot.taken.is_some() {
+                    slot.handed = Some(*now.get_or_insert_with(Instant::now));
+                }
+                slot.block
+            }));
         }
         debug_assert_eq!(batch.commands.len(), batch.slots.len(), "only block commands are gathered");
         let Some(handler) = self.guest.instance() else { return };

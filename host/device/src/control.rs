@@ -14,7 +14,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::run::DeviceLoop;
 use crate::settings::{DeviceParts, Identity, StartError};
+use crate::statistics::Statistics;
 use crate::status::{Counters, Health, Status};
+use crate::trace::{Trace, TraceRecord};
+use crate::write_cache::WriteCacheError;
 
 /// What a device tells whoever started it. Delivered on the device's thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +77,12 @@ pub enum Ending {
 pub(crate) enum Control {
     Identity(Identity),
     Resize(Bytes, ResizeClaim, Sender<Result<(), ResizeError>>),
+    WriteCache(bool, ResizeClaim, Sender<Result<(), WriteCacheError>>),
     /// A second one cancels, whatever it says.
     Stop(Ending),
 }
 
-/// Decides between the loop that takes a size over and the asker who runs out of patience: one of them is first.
+/// Decides between the loop that takes a size (or a write cache) over and the asker who runs out of patience: one of them is first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResizeClaim(Arc<AtomicBool>);
 
@@ -118,6 +122,7 @@ pub struct DeviceHandle {
     messages: Sender<Control>,
     wake: Arc<EventFd>,
     counters: Arc<Counters>,
+    trace: Arc<Trace>,
     thread: Mutex<Thread>,
 }
 
@@ -140,15 +145,16 @@ pub fn spawn(parts: DeviceParts) -> Result<DeviceHandle, StartError> {
     let (started, start) = channel();
     let (end, ended) = channel();
     let counters = Arc::new(Counters::default());
+    let trace = Arc::new(Trace::default());
     let name = parts.name.clone();
     let inbox = Inbox { messages: inbox, wake: Arc::clone(&wake) };
     let thread = {
-        let counters = Arc::clone(&counters);
+        let (counters, trace) = (Arc::clone(&counters), Arc::clone(&trace));
         // Linux keeps 15 characters of a thread's name.
         let label: String = format!("lun-{name}").chars().take(15).collect();
         let events = Arc::clone(&parts.events);
         std::thread::Builder::new().name(label).spawn(move || {
-            let panic = match DeviceLoop::new(parts, inbox, Arc::clone(&counters)) {
+            let panic = match DeviceLoop::new(parts, inbox, Arc::clone(&counters), trace) {
                 Ok(device) => {
                     let _ = started.send(Ok(()));
                     serve(device, &counters, &*events)
@@ -169,7 +175,7 @@ pub fn spawn(parts: DeviceParts) -> Result<DeviceHandle, StartError> {
     match start.recv() {
         Ok(Ok(())) => {
             let thread = Mutex::new(Thread { ended, join: Some(thread) });
-            Ok(DeviceHandle { name, messages, wake, counters, thread })
+            Ok(DeviceHandle { name, messages, wake, counters, trace, thread })
         }
         Ok(Err(error)) => {
             let _ = thread.join();
@@ -223,6 +229,29 @@ impl DeviceHandle {
         self.counters.snapshot()
     }
 
+    /// What the device has done, by class of command; never blocks.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.counters.statistics()
+    }
+
+    /// Begins to keep a record of each command that is completed, or ends it; what was kept is dropped. The loop
+    /// never waits for whoever takes the records: beyond a few thousand they are lost, and counted.
+    pub fn set_trace(&self, on: bool) {
+        self.trace.switch(on);
+    }
+
+    /// Records are kept.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.trace.is_on()
+    }
+
+    /// Takes at most `most` records, oldest first, and returns how many were lost since the last call.
+    pub fn take_trace(&self, most: usize, out: &mut Vec<TraceRecord>) -> u64 {
+        self.trace.take(most, out)
+    }
+
     /// Answers [`Event::IdentityWanted`]; never blocks.
     pub fn set_identity(&self, identity: Identity) {
         self.send(Control::Identity(identity));
@@ -247,6 +276,29 @@ impl DeviceHandle {
             // The loop was first: the handler is being asked, within its own deadline.
             Err(RecvTimeoutError::Timeout) => answer.recv().unwrap_or(Err(ResizeError::Stopped)),
             Err(RecvTimeoutError::Disconnected) => Err(ResizeError::Stopped),
+        }
+    }
+
+    /// Switches the write cache of the LUN. Without one each write is durable before it is answered, and the caching
+    /// mode page says so; what was written before is flushed first. Waits until the commands in progress have ended,
+    /// and tells initiators by one unit attention (6/2A/01). Blocks for at most `patience`.
+    ///
+    /// # Errors
+    /// See [`WriteCacheError`]; nothing has changed then.
+    pub fn set_write_cache(&self, on: bool, patience: Duration) -> Result<(), WriteCacheError> {
+        let (reply, answer) = channel();
+        let claim = ResizeClaim::default();
+        self.send(Control::WriteCache(on, claim.clone(), reply));
+        match answer.recv_timeout(patience) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) if claim.take() => {
+                // The loop takes no commands while it waits.
+                let _ = self.wake.write(1);
+                Err(WriteCacheError::TimedOut)
+            }
+            // The loop was first, and its answer is on the way.
+            Err(RecvTimeoutError::Timeout) => answer.recv().unwrap_or(Err(WriteCacheError::Stopped)),
+            Err(RecvTimeoutError::Disconnected) => Err(WriteCacheError::Stopped),
         }
     }
 

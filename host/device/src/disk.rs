@@ -4,11 +4,15 @@
 use lunbox_contract::{BlockKind, DeviceInfo};
 use lunbox_memory::Extent;
 use lunbox_scsi::{
-    Blocks, Bytes, Command, Geometry, Identity as Names, Lba, LogicalUnit, Sense, decode, parameter_data,
+    Blocks, Bytes, Command, Geometry, Identity as Names, Lba, LogicalUnit, Sense, SenseKey, decode,
+    parameter_data,
 };
 
 use crate::settings::{Identity, Settings, StartError};
 use crate::table::Direction;
+
+/// 6/2A/01: mode parameters changed (SPC-5 table F.1).
+const MODE_PARAMETERS_CHANGED: Sense = Sense::new(SenseKey::UnitAttention, 0x2a, 0x01);
 
 /// What is to be done with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,10 @@ pub(crate) struct Disk {
     /// The names were told at least once.
     known: bool,
     read_only: bool,
+    /// The handler holds writes back: without a cache each write asks it not to.
+    holds_back: bool,
+    /// Mode parameters have changed and no command has reported it yet (6/2A/01).
+    mode_changed: bool,
     /// The capacity has changed and no command has reported it yet (6/2A/09). One for the device, since the ring
     /// does not say which initiator a command came from.
     capacity_changed: bool,
@@ -56,7 +64,7 @@ impl Disk {
         let geometry =
             Geometry::new(Bytes(info.size), settings.block_size).map_err(|error| wrong(error.to_string()))?;
         let mut unit = LogicalUnit::new(Names::tcmu(""), geometry);
-        unit.characteristics.write_cache = info.write_cache;
+        unit.characteristics.write_cache = info.write_cache && settings.write_cache != Some(false);
         unit.characteristics.solid_state = info.solid_state;
         unit.characteristics.write_protected = settings.read_only;
         unit.characteristics.dpo_fua = true;
@@ -67,6 +75,8 @@ impl Disk {
             identified: false,
             known: false,
             read_only: settings.read_only,
+            holds_back: info.write_cache,
+            mode_changed: false,
             capacity_changed: false,
         })
     }
@@ -81,6 +91,19 @@ impl Disk {
 
     pub(crate) fn write_cache(&self) -> bool {
         self.unit.characteristics.write_cache
+    }
+
+    /// The handler may hold writes back.
+    pub(crate) const fn holds_back(&self) -> bool {
+        self.holds_back
+    }
+
+    /// With a write cache or without from now on; initiators are told.
+    pub(crate) const fn set_write_cache(&mut self, on: bool) {
+        if self.unit.characteristics.write_cache != on {
+            self.unit.characteristics.write_cache = on;
+            self.mode_changed = true;
+        }
     }
 
     /// Whether the LUN could have this size.
@@ -119,10 +142,11 @@ impl Disk {
             Err(sense) => return Job::Check(sense),
         };
         // SPC-5 5.11: INQUIRY and REPORT LUNS leave a unit attention alone, REQUEST SENSE reports it as data.
-        if self.capacity_changed && !matches!(command, Command::Inquiry { .. } | Command::RequestSense { .. })
+        if (self.capacity_changed || self.mode_changed)
+            && !matches!(command, Command::Inquiry { .. } | Command::RequestSense { .. })
+            && let Some(sense) = self.take_attention()
         {
-            self.capacity_changed = false;
-            return Job::Check(Sense::CAPACITY_CHANGED);
+            return Job::Check(sense);
         }
         match command {
             Command::Read { lba, blocks, fua, .. } => self.transfer(BlockKind::Read, lba, blocks, fua, data),
@@ -135,7 +159,7 @@ impl Disk {
             Command::SynchronizeCache { lba, blocks, immed, .. } => {
                 match self.unit.geometry.check_range(lba, blocks) {
                     Err(sense) => Job::Check(sense),
-                    Ok(()) if !self.write_cache() => Job::Good,
+                    Ok(()) if !self.holds_back => Job::Good,
                     Ok(()) => Job::Block {
                         kind: BlockKind::Flush,
                         fua: false,
@@ -160,11 +184,19 @@ impl Disk {
         }
     }
 
+    /// The oldest news for initiators.
+    fn take_attention(&mut self) -> Option<Sense> {
+        if std::mem::take(&mut self.capacity_changed) {
+            Some(Sense::CAPACITY_CHANGED)
+        } else {
+            std::mem::take(&mut self.mode_changed).then_some(MODE_PARAMETERS_CHANGED)
+        }
+    }
+
     fn parameters(&mut self, command: &Command, answer: &mut Vec<u8>) -> Job {
         answer.clear();
         if matches!(command, Command::RequestSense { .. }) {
-            self.unit.pending_sense =
-                std::mem::take(&mut self.capacity_changed).then_some(Sense::CAPACITY_CHANGED);
+            self.unit.pending_sense = self.take_attention();
         }
         match parameter_data(command, &self.unit, answer) {
             Some(Ok(())) if answer.is_empty() => Job::Good,
@@ -192,6 +224,71 @@ impl Disk {
         }
         let direction =
             if kind == BlockKind::Read { Direction::ToInitiator } else { Direction::FromInitiator };
-        Job::Block { kind, fua, offset, length, direction, exact: room == length, immediate: false }
+        let durable = fua || (kind == BlockKind::Write && self.holds_back && !self.write_cache());
+        Job::Block { kind, fua: durable, offset, length, direction, exact: room == length, immediate: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lunbox_engine::Limits;
+    use lunbox_scsi::BlockSize;
+    use lunbox_store::Backend;
+
+    use super::*;
+
+    fn disk(handler_holds_back: bool, write_cache: Option<bool>) -> Disk {
+        let settings = Settings {
+            size: Bytes(1 << 20),
+            block_size: BlockSize::B512,
+            read_only: false,
+            max_transfer: Blocks(128),
+            limits: Limits::default(),
+            backend: Backend::Auto,
+            command_timeout: None,
+            write_cache,
+        };
+        let info = DeviceInfo { size: 1 << 20, write_cache: handler_holds_back, solid_state: true };
+        Disk::new(&settings, &info).unwrap()
+    }
+
+    /// Whether the handler is asked for a durable transfer.
+    fn is_forced(disk: &mut Disk, operation_code: u8) -> bool {
+        let cdb = [operation_code, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        match disk.classify(&cdb, &[Extent { offset: 0, length: 512 }], &mut Vec::new()) {
+            Job::Block { fua, .. } => fua,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_a_write_cache_each_write_is_durable_and_no_read_is() {
+        const READ: u8 = 0x28;
+        const WRITE: u8 = 0x2a;
+        for (holds_back, wanted, forced) in [
+            (true, None, false),
+            (true, Some(true), false),
+            (true, Some(false), true),
+            // Its writes are durable without being asked.
+            (false, None, false),
+            (false, Some(false), false),
+            (false, Some(true), false),
+        ] {
+            let mut disk = disk(holds_back, wanted);
+            assert_eq!(is_forced(&mut disk, WRITE), forced, "{holds_back} {wanted:?}");
+            assert!(!is_forced(&mut disk, READ));
+            assert_eq!(disk.write_cache(), holds_back && wanted != Some(false));
+        }
+    }
+
+    #[test]
+    fn two_pieces_of_news_are_told_one_after_the_other() {
+        let mut disk = disk(true, None);
+        disk.set_size(Bytes(2 << 20));
+        disk.set_write_cache(false);
+        let mut ready = || disk.classify(&[0; 6], &[], &mut Vec::new());
+        assert_eq!(ready(), Job::Check(Sense::CAPACITY_CHANGED));
+        assert_eq!(ready(), Job::Check(MODE_PARAMETERS_CHANGED));
+        assert_eq!(ready(), Job::Good);
     }
 }

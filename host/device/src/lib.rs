@@ -16,18 +16,26 @@
 //! that completes commands (`finish` in `serve.rs`) is reached only at a count of zero.
 
 mod batch;
+mod cancel;
 mod control;
 mod disk;
 mod guest;
+mod measure;
 mod plan;
 mod ranges;
 mod run;
 mod serve;
 mod settings;
+mod statistics;
 mod status;
 mod table;
+mod trace;
+mod write_cache;
 
 pub use control::{DeviceHandle, Ending, Event, ResizeError, StopError, spawn};
 pub use ranges::{RangeTable, Window};
 pub use settings::{DeviceParts, Identity, Settings, StartError};
+pub use statistics::{ClassStatistics, HISTOGRAM_BOUNDS, Histogram, Statistics};
 pub use status::{Health, Status};
+pub use trace::TraceRecord;
+pub use write_cache::WriteCacheError;

@@ -14,16 +14,19 @@ use lunbox_contract::{BlockCommand, BlockKind, DeviceConfig, Tag};
 use lunbox_engine::SharedBuffers;
 use lunbox_scsi::Bytes;
 use lunbox_store::{Executor, Options, RegionId, StoreIndex};
-use lunbox_tcmu::{Next, Ring, RingError};
+use lunbox_tcmu::{Next, Ring, RingError, TmrFunction};
 
 use crate::batch::Batch;
 use crate::control::{Control, Ending, Event, Inbox, ResizeClaim, ResizeError};
 use crate::disk::Disk;
 use crate::guest::{Guest, Rebuild};
+use crate::measure::{Lateness, Sampler};
 use crate::ranges::RangeTable;
 use crate::settings::{DeviceParts, StartError};
 use crate::status::{Counters, Health};
 use crate::table::{Doom, SlotIndex, Stage, Table};
+use crate::trace::Trace;
+use crate::write_cache::PendingSwitch;
 
 const BELL: u32 = 0;
 const INBOX: u32 = 1;
@@ -40,7 +43,7 @@ enum Phase {
     /// Serve what is there, then flush.
     Draining,
     /// Serve until this flush has ended, then take nothing more: it leaves the last flush little to do.
-    Preparing(Option<Farewell>),
+    Preparing(Option<OwnFlush>),
     /// Finish what was taken, then flush.
     HandingOver,
     /// The last flush runs.
@@ -51,9 +54,9 @@ enum Phase {
 
 /// A flush of the host's own: its slot and the tag that the slot has as long as it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Farewell {
-    index: SlotIndex,
-    tag: u64,
+pub(crate) struct OwnFlush {
+    pub(crate) index: SlotIndex,
+    pub(crate) tag: u64,
 }
 
 /// A ring reset was seen: nothing is taken from the ring until the operations of its commands have ended.
@@ -94,6 +97,15 @@ pub(crate) struct DeviceLoop {
     pub(crate) events: Arc<dyn Fn(Event) + Send + Sync>,
     /// Why the ring can not be used any more.
     pub(crate) broken: Option<RingError>,
+    pub(crate) trace: Arc<Trace>,
+    pub(crate) sampler: Sampler,
+    /// If commands can be late.
+    pub(crate) lateness: Option<Lateness>,
+    pub(crate) switch: Option<PendingSwitch>,
+    /// The flush that a switch of the write cache waits for.
+    pub(crate) switch_flush: Option<OwnFlush>,
+    /// Tag and status of the last command that ended with nobody waiting for its answer.
+    pub(crate) own_ended: Option<(u64, u8)>,
     inbox: Inbox,
     phase: Phase,
     resize: Option<PendingResize>,
@@ -101,7 +113,12 @@ pub(crate) struct DeviceLoop {
 
 impl DeviceLoop {
     /// Sets everything up on the device's own thread and configures the handler.
-    pub(crate) fn new(parts: DeviceParts, inbox: Inbox, counters: Arc<Counters>) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        parts: DeviceParts,
+        inbox: Inbox,
+        counters: Arc<Counters>,
+        trace: Arc<Trace>,
+    ) -> Result<Self, StartError> {
         let DeviceParts { name, ring, stores, options, handler, settings, events } = parts;
         if !handler.abilities().block {
             return Err(StartError::NoBlock(handler.description().subtype.clone()));
@@ -141,6 +158,10 @@ impl DeviceLoop {
         counters.instances.add(1);
         counters.set_thread(nix::unistd::gettid());
         let disk = Disk::new(&settings, &info)?;
+        let sampler = Sampler::new();
+        counters.sampled_every.set(sampler.every());
+        counters.write_cache.set(u64::from(disk.write_cache()));
+        let limit = settings.command_timeout.filter(|limit| !limit.is_zero());
         Ok(Self {
             name,
             ring,
@@ -160,6 +181,12 @@ impl DeviceLoop {
             answer: Vec::with_capacity(1024),
             events,
             broken: None,
+            trace,
+            sampler,
+            lateness: limit.map(Lateness::new),
+            switch: None,
+            switch_flush: None,
+            own_ended: None,
             inbox,
             phase: Phase::Serving,
             resize: None,
@@ -202,6 +229,7 @@ impl DeviceLoop {
     }
 
     fn turn(&mut self) -> Result<(), RingError> {
+        self.look_for_late();
         self.reap();
         self.drain()?;
         self.reap();
@@ -211,17 +239,26 @@ impl DeviceLoop {
         }
         self.counters.syscalls.set(self.ring.syscalls() + self.executor.syscalls());
         self.counters.in_flight.set(self.executor.in_flight() as u64);
+        self.counters.commands_in_flight.set(self.table.borrow().in_use() as u64);
         if self.reset.is_none() { self.ring.notify() } else { Ok(()) }
     }
 
-    /// How long the loop may sleep: not at all if the ring has work that it may take.
+    /// How long the loop may sleep.
     fn timeout(&self) -> Option<Duration> {
+        match (self.time_to_work(), self.time_to_look()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Not at all if the ring has work that it may take.
+    fn time_to_work(&self) -> Option<Duration> {
         if self.accepts() && self.ring.head_moved() {
             return Some(Duration::ZERO);
         }
         let idle = self.table.borrow().in_use() == 0;
         // What resets and resizes wait for is the end of commands; with none there is nothing to wait for.
-        if idle && (self.reset.is_some() || self.resize.is_some()) {
+        if idle && (self.reset.is_some() || self.resize.is_some() || self.switch.is_some()) {
             return Some(Duration::ZERO);
         }
         if self.reset.is_some() {
@@ -242,6 +279,7 @@ impl DeviceLoop {
     fn accepts(&self) -> bool {
         self.reset.is_none()
             && self.resize.is_none()
+            && self.switch.is_none()
             && matches!(self.phase, Phase::Serving | Phase::Draining | Phase::Preparing(_))
             && self.table.borrow().has_room()
     }
@@ -255,6 +293,10 @@ impl DeviceLoop {
 
     fn drain(&mut self) -> Result<(), RingError> {
         let drained = self.take_entries();
+        let in_flight = self.table.borrow().in_use() as u64;
+        if in_flight > self.counters.in_flight_max.get() {
+            self.counters.in_flight_max.set(in_flight);
+        }
         self.plan_batch();
         drained
     }
@@ -279,9 +321,13 @@ impl DeviceLoop {
                         slot.outstanding = Some(outstanding);
                         slot.stage = Stage::Parked;
                     }
+                    self.note_arrival(index);
                     self.begin(index);
                 }
-                Ok(Some(Next::TaskManagement(_))) => {
+                Ok(Some(Next::TaskManagement(task))) => {
+                    if task.function == TmrFunction::LunReset {
+                        self.counters.lun_resets.add(1);
+                    }
                     let ids = std::mem::take(&mut self.table.borrow_mut().slot(index).request.aborted);
                     // It may name commands that arrived just before it.
                     self.plan_batch();
@@ -340,6 +386,7 @@ impl DeviceLoop {
         }
         self.retry_parked();
         self.try_resize();
+        self.try_switch();
         if self.phase == Phase::Cancelling {
             self.cancel_all();
         }
@@ -354,6 +401,7 @@ impl DeviceLoop {
             match next {
                 Some(Next::Command(outstanding)) => {
                     self.table.borrow_mut().slot(index).outstanding = Some(outstanding);
+                    self.note_arrival(index);
                     self.finish_busy(index);
                 }
                 Some(Next::TaskManagement(_)) => self.table.borrow_mut().give_back(index),
@@ -382,17 +430,14 @@ impl DeviceLoop {
                             reply.send(Err(ResizeError::Invalid("another resize is in progress".to_owned())));
                     } else {
                         self.resize = Some(PendingResize { size, claim, reply });
-                        // Whoever asked may be the one who would answer for the names, and waits for us.
-                        if self.disk.recall_identity() {
-                            self.begin_anonymous();
-                            self.disk.forget_identity();
-                        }
+                        self.begin_anonymous_unasked();
                     }
                 }
+                Control::WriteCache(on, claim, reply) => self.begin_switch(on, claim, reply),
                 Control::Stop(ending) => {
                     self.phase = match (self.phase, ending) {
                         (Phase::Serving, Ending::Drain) => Phase::Draining,
-                        (Phase::Serving, Ending::HandOver) => Phase::Preparing(self.flush_for_goodbye()),
+                        (Phase::Serving, Ending::HandOver) => Phase::Preparing(self.flush_ourselves()),
                         _ => Phase::Cancelling,
                     };
                     if self.disk.recall_identity() {
@@ -409,6 +454,14 @@ impl DeviceLoop {
         while !self.anonymous.is_empty() {
             let index = self.anonymous.remove(0);
             self.begin(index);
+        }
+    }
+
+    /// Whoever asked for something may be the one who would answer for the names, and waits for us.
+    pub(crate) fn begin_anonymous_unasked(&mut self) {
+        if self.disk.recall_identity() {
+            self.begin_anonymous();
+            self.disk.forget_identity();
         }
     }
 
@@ -464,21 +517,22 @@ impl DeviceLoop {
             return Ok(false);
         }
         self.phase = Phase::Flushing;
-        let flush = self.flush_for_goodbye();
+        let flush = self.flush_ourselves();
         self.ring.notify()?;
         Ok(!flush.is_some_and(|flush| self.runs(flush)))
     }
 
-    fn runs(&self, flush: Farewell) -> bool {
+    pub(crate) fn runs(&self, flush: OwnFlush) -> bool {
         let table = self.table.borrow();
         let slot = table.peek(flush.index);
         slot.tag == flush.tag && slot.stage != Stage::Free
     }
 
-    /// The host's own last command: what was answered GOOD survives a power cut after an orderly stop, and the
-    /// handler has written what it still held back.
-    fn flush_for_goodbye(&mut self) -> Option<Farewell> {
-        if !self.disk.write_cache() || !self.guest.serves() {
+    /// A command of the host's own: what was answered GOOD survives a power cut after an orderly stop, and the
+    /// handler has written what it still held back. None if there is nothing to flush, or nobody who could.
+    pub(crate) fn flush_ourselves(&mut self) -> Option<OwnFlush> {
+        // Also without a write cache: a handler may keep more than the bytes of writes.
+        if !self.disk.holds_back() || !self.guest.serves() {
             return None;
         }
         let index = self.table.borrow_mut().take()?;
@@ -491,7 +545,7 @@ impl DeviceLoop {
             slot.tag
         };
         self.plan(index);
-        Some(Farewell { index, tag })
+        Some(OwnFlush { index, tag })
     }
 
     /// Ends everything that has not ended: waiting commands at once, running ones when their operations have.

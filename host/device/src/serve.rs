@@ -11,7 +11,7 @@ use lunbox_tcmu::{Refused, Response};
 use crate::control::Event;
 use crate::disk::Job;
 use crate::plan;
-use crate::run::{DeviceLoop, PATIENCE, Reset};
+use crate::run::{DeviceLoop, PATIENCE};
 use crate::status::Health;
 use crate::table::{Direction, Doom, SlotIndex, Stage};
 
@@ -19,13 +19,13 @@ use crate::table::{Direction, Doom, SlotIndex, Stage};
 const MAX_ROUNDS: u32 = 4096;
 
 /// SAM-5 status codes.
-mod code {
-    pub(super) const GOOD: u8 = 0x00;
-    pub(super) const CHECK_CONDITION: u8 = 0x02;
+pub(crate) mod code {
+    pub(crate) const GOOD: u8 = 0x00;
+    pub(crate) const CHECK_CONDITION: u8 = 0x02;
     pub(super) const BUSY: u8 = 0x08;
     pub(super) const RESERVATION_CONFLICT: u8 = 0x18;
     pub(super) const TASK_SET_FULL: u8 = 0x28;
-    pub(super) const TASK_ABORTED: u8 = 0x40;
+    pub(crate) const TASK_ABORTED: u8 = 0x40;
 }
 
 impl DeviceLoop {
@@ -43,7 +43,12 @@ impl DeviceLoop {
         };
         match job {
             Job::Good => self.finish(index, code::GOOD, None, None),
-            Job::Check(sense) => self.finish(index, code::CHECK_CONDITION, Some(sense), None),
+            Job::Check(sense) => {
+                if sense == Sense::INVALID_COMMAND_OPERATION_CODE {
+                    self.note_refusal(index);
+                }
+                self.finish(index, code::CHECK_CONDITION, Some(sense), None);
+            }
             Job::Answer { length } => self.finish_with_answer(index, length),
             Job::Identity => {
                 self.anonymous.push(index);
@@ -63,6 +68,9 @@ impl DeviceLoop {
                 } else {
                     None
                 };
+                if let Some(open) = &early {
+                    self.note_end(table.slot(index), open.id(), code::GOOD, None);
+                }
                 drop(table);
                 match early {
                     Some(outstanding) => {
@@ -95,6 +103,13 @@ impl DeviceLoop {
             return;
         }
         if let Some(handler) = self.guest.instance() {
+            {
+                let mut table = self.table.borrow_mut();
+                let slot = table.slot(index);
+                if slot.taken.is_some() && slot.handed.is_none() {
+                    slot.handed = Some(Instant::now());
+                }
+            }
             let outcome = handler.submit_block(&command);
             self.decide(index, outcome);
         } else if self.is_down_for_long() {
@@ -347,143 +362,6 @@ impl DeviceLoop {
         self.cancel_doomed();
     }
 
-    /// Asks the operations of doomed commands to end early, in one pass.
-    pub(crate) fn cancel_doomed(&mut self) {
-        let mut table = self.table.borrow_mut();
-        self.executor.cancel_if(|token| {
-            let slot = table.peek(plan::from_token(token).0);
-            slot.doom.is_some() && !slot.cancelling
-        });
-        for index in table.indices() {
-            let slot = table.slot(index);
-            slot.cancelling = slot.doom.is_some();
-        }
-    }
-
-    /// Ends a command as soon as its operations have ended. Whoever dooms calls [`Self::cancel_doomed`] afterwards.
-    pub(crate) fn doom(&mut self, index: SlotIndex, doom: Doom) {
-        let mut table = self.table.borrow_mut();
-        let slot = table.slot(index);
-        if slot.doom.is_some() || slot.running == 0 {
-            return;
-        }
-        slot.doom = Some(doom);
-        if slot.stage == Stage::Listed {
-            self.orphans += 1;
-            slot.orphan = true;
-        }
-        if let Some(window) = slot.window() {
-            self.ranges.hold(index, window);
-        }
-    }
-
-    fn finish_doomed(&mut self, index: SlotIndex, doom: Doom) {
-        {
-            let mut table = self.table.borrow_mut();
-            let slot = table.slot(index);
-            if std::mem::take(&mut slot.orphan) {
-                self.orphans -= 1;
-            }
-        }
-        match doom {
-            Doom::GuestLost => self.finish_busy(index),
-            Doom::Aborted => self.finish(index, code::TASK_ABORTED, None, None),
-            Doom::InvalidPlan => {
-                self.finish(index, code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE), None);
-            }
-            Doom::RingReset => self.forget(index),
-        }
-    }
-
-    /// An initiator gave up on commands: they end now if nothing of them runs, else when it has ended.
-    pub(crate) fn abort(&mut self, ids: &[u16]) {
-        let indices = self.table.borrow().indices();
-        for index in indices {
-            let (stage, running, tag) = {
-                let table = self.table.borrow();
-                let slot = table.peek(index);
-                let named = slot.outstanding.as_ref().is_some_and(|open| ids.contains(&open.id()));
-                if !named || slot.doom.is_some() {
-                    continue;
-                }
-                (slot.stage, slot.running, slot.tag)
-            };
-            self.counters.aborts.add(1);
-            if running == 0 {
-                self.unpark(index);
-                self.finish(index, code::TASK_ABORTED, None, None);
-            } else {
-                self.doom(index, Doom::Aborted);
-                self.cancel_doomed();
-                if stage == Stage::Listed {
-                    self.tell_cancelled(tag);
-                }
-            }
-        }
-    }
-
-    pub(crate) fn tell_cancelled(&mut self, tag: u64) {
-        if let Some(handler) = self.guest.instance()
-            && let Err(fault) = handler.cancel(Tag(tag))
-        {
-            self.handler_failed(&fault);
-        }
-    }
-
-    fn unpark(&mut self, index: SlotIndex) {
-        self.parked.retain(|&other| other != index);
-        self.anonymous.retain(|&other| other != index);
-    }
-
-    /// The kernel has ended every command of the ring by itself: forget them, await their operations. `touched`:
-    /// something may have been written into a buffer since the reset.
-    pub(crate) fn begin_reset(&mut self, touched: bool) {
-        if self.reset.is_some() {
-            return;
-        }
-        self.counters.resets.add(1);
-        tracing::warn!(device = self.name, "the ring was reset; waiting for operations in flight");
-        let mut hazard = touched;
-        self.batch.clear();
-        let indices = self.table.borrow().indices();
-        for index in indices {
-            let (stage, running, tag, doomed, open) = {
-                let table = self.table.borrow();
-                let slot = table.peek(index);
-                (slot.stage, slot.running, slot.tag, slot.doom.is_some(), slot.outstanding.is_some())
-            };
-            if matches!(stage, Stage::Free | Stage::Ending) {
-                continue;
-            }
-            if running == 0 {
-                if !open {
-                    tracing::warn!(
-                        device = self.name,
-                        "a flush that was answered early is lost to the reset"
-                    );
-                }
-                self.unpark(index);
-                self.forget(index);
-                continue;
-            }
-            if !open {
-                // A flush that was answered early: touches no buffer and goes on.
-                continue;
-            }
-            hazard = true;
-            if doomed {
-                self.table.borrow_mut().slot(index).doom = Some(Doom::RingReset);
-            } else {
-                self.doom(index, Doom::RingReset);
-                if stage == Stage::Listed {
-                    self.tell_cancelled(tag);
-                }
-            }
-        }
-        self.cancel_doomed();
-        self.reset = Some(Reset { hazard });
-    }
-
     fn finish_with_answer(&mut self, index: SlotIndex, length: usize) {
         let answered = self.table.borrow_mut().answer(index, &self.answer[..length]);
         match answered {
@@ -500,7 +378,13 @@ impl DeviceLoop {
     }
 
     /// The one way out: the command's entry is completed, if it is still open, and its slot given back.
-    fn finish(&mut self, index: SlotIndex, status: u8, sense: Option<Sense>, read_len: Option<u32>) {
+    pub(crate) fn finish(
+        &mut self,
+        index: SlotIndex,
+        status: u8,
+        sense: Option<Sense>,
+        read_len: Option<u32>,
+    ) {
         let (mut status, mut sense, mut read_len) = (status, sense, read_len);
         let outstanding = {
             let mut table = self.table.borrow_mut();
@@ -527,7 +411,13 @@ impl DeviceLoop {
                     counter.add(slot.data_length);
                 }
             }
-            slot.outstanding.take()
+            let open = slot.outstanding.take();
+            if let Some(open) = &open {
+                self.note_end(slot, open.id(), status, sense.as_ref());
+            } else {
+                self.own_ended = Some((slot.tag, status));
+            }
+            open
         };
         match outstanding {
             Some(outstanding) => self.complete(outstanding, status, sense, read_len),
@@ -572,7 +462,7 @@ impl DeviceLoop {
     }
 
     /// Gives a slot back. An entry that is still open belongs to a ring that was reset.
-    fn forget(&mut self, index: SlotIndex) {
+    pub(crate) fn forget(&mut self, index: SlotIndex) {
         self.ranges.release(index);
         let mut table = self.table.borrow_mut();
         if let Some(open) = table.slot(index).outstanding.take() {

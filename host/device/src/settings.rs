@@ -1,6 +1,7 @@
 //! What a device is started with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunbox_contract::StoreInfo;
 use lunbox_engine::{Fault, HandlerFactory, Limits};
@@ -25,6 +26,10 @@ pub struct Settings {
     pub limits: Limits,
     /// How file stores are driven.
     pub backend: Backend,
+    /// Commands that take longer are counted and logged, and go on. None or zero: no command is late.
+    pub command_timeout: Option<Duration>,
+    /// Whether the LUN has a write cache ([`crate::DeviceHandle::set_write_cache`]). None: as the handler says.
+    pub write_cache: Option<bool>,
 }
 
 /// Names of the LUN that initiators see. They can change while the device lives, so the loop asks for them

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
 
+use crate::statistics::{Class, ClassCounters, Statistics};
+
 /// Whether the LUN's handler serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -42,6 +44,16 @@ pub struct Status {
     pub bad_plans: u64,
     /// CPU time of the device's thread in nanoseconds; 0 when it has ended.
     pub cpu_ns: u64,
+    /// Commands that took longer than [`crate::Settings::command_timeout`]; each counts once, when it is found late.
+    pub timeouts: u64,
+    /// Logical unit resets that initiators asked for.
+    pub lun_resets: u64,
+    /// Commands that were aborted or lost to a reset of the ring and wait for their operations to end.
+    pub aborting: u64,
+    /// Commands that were taken from the ring and have not ended, at the end of the last turn of the loop.
+    pub in_flight: u64,
+    /// The LUN has a write cache: what is not flushed may be lost.
+    pub write_cache: bool,
 }
 
 /// The loop's side: one writer, so that plain load and store are enough.
@@ -59,6 +71,15 @@ pub(crate) struct Counters {
     pub(crate) aborts: Counter,
     pub(crate) syscalls: Counter,
     pub(crate) bad_plans: Counter,
+    pub(crate) timeouts: Counter,
+    pub(crate) lun_resets: Counter,
+    pub(crate) aborting: Counter,
+    pub(crate) commands_in_flight: Counter,
+    pub(crate) in_flight_max: Counter,
+    pub(crate) sampled_every: Counter,
+    /// 1 or 0.
+    pub(crate) write_cache: Counter,
+    pub(crate) classes: [ClassCounters; Class::COUNT],
     thread: AtomicI32,
     /// Store operations that have not ended.
     pub(crate) in_flight: Counter,
@@ -72,6 +93,11 @@ impl Counter {
     /// Only from the device's thread: not an atomic addition.
     pub(crate) fn add(&self, count: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// As [`Counter::add`].
+    pub(crate) fn subtract(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(count), Ordering::Relaxed);
     }
 
     pub(crate) fn set(&self, value: u64) {
@@ -127,6 +153,23 @@ impl Counters {
             syscalls: self.syscalls.get(),
             bad_plans: self.bad_plans.get(),
             cpu_ns: self.cpu_ns(),
+            timeouts: self.timeouts.get(),
+            lun_resets: self.lun_resets.get(),
+            aborting: self.aborting.get(),
+            in_flight: self.commands_in_flight.get(),
+            write_cache: self.write_cache.get() != 0,
+        }
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        let class = |class: Class| self.classes[class as usize].snapshot();
+        Statistics {
+            read: class(Class::Read),
+            write: class(Class::Write),
+            flush: class(Class::Flush),
+            other: class(Class::Other),
+            in_flight_max: self.in_flight_max.get(),
+            sampled_every: u32::try_from(self.sampled_every.get()).unwrap_or(u32::MAX),
         }
     }
 }

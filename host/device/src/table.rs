@@ -5,6 +5,7 @@
 //! nothing.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use lunbox_contract::{
     BlockCommand, BufferError, BufferId, Buffers, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, OpsResult, Tag,
@@ -13,6 +14,7 @@ use lunbox_memory::Mapping;
 use lunbox_tcmu::{Outstanding, Request};
 
 use crate::ranges::Window;
+use crate::statistics::Class;
 
 /// Index of a slot.
 pub(crate) type SlotIndex = usize;
@@ -61,6 +63,13 @@ pub(crate) enum Doom {
     RingReset,
 }
 
+impl Doom {
+    /// It is the initiator's or the kernel's doing.
+    pub(crate) const fn is_foreign(self) -> bool {
+        matches!(self, Self::Aborted | Self::RingReset)
+    }
+}
+
 /// One command in progress.
 #[derive(Default)]
 pub(crate) struct Slot {
@@ -95,6 +104,15 @@ pub(crate) struct Slot {
     pub orphan: bool,
     /// Its operations were asked to end early.
     pub cancelling: bool,
+    pub class: Class,
+    /// When it left the ring, if it is measured.
+    pub taken: Option<Instant>,
+    /// When the handler was first asked, if it is measured.
+    pub handed: Option<Instant>,
+    /// When the turn began in which it left the ring, if lateness matters.
+    pub since: Option<Instant>,
+    /// Its time is over, and that was told.
+    pub is_late: bool,
     scratch: Vec<Scratch>,
 }
 
@@ -213,6 +231,11 @@ impl Slot {
         self.result = OpsResult::default();
         self.rounds = 0;
         self.orphan = false;
+        self.class = Class::Other;
+        self.taken = None;
+        self.handed = None;
+        self.since = None;
+        self.is_late = false;
         self.scratch.clear();
     }
 }

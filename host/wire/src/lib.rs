@@ -10,9 +10,14 @@ mod link;
 pub mod listener;
 mod message;
 pub mod peer;
+mod statistics;
 
 pub use link::{Link, LinkError, MAX_DESCRIPTORS, MAX_MESSAGE, Packet};
 pub use message::{
     Call, Device, DeviceStatus, Ending, Handler, Health, Hello, Limits, Minor, Notice, Refusal, Report,
     Request, RingKind, Store, StoreKind, VERSION,
+};
+pub use statistics::{
+    ClassStatistics, DeviceStatistics, HISTOGRAM_BOUNDS, Histogram, STATISTICS_CHUNK, TRACE_CHUNK,
+    TraceRecord,
 };

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::statistics::{DeviceStatistics, TraceRecord};
+
 /// Version of this protocol. A supervisor speaks with workers of its own version only, except for
 /// [`Request::Hello`], [`Request::Handles`] and [`Request::Stop`], which every version understands: with these a
 /// successor takes devices over from workers that it did not start.
@@ -44,6 +46,13 @@ pub struct Device {
     pub options: Vec<(String, String)>,
     /// What its handler may use.
     pub limits: Limits,
+    /// Seconds after which a command is counted as late; 0: never.
+    #[serde(default)]
+    pub command_timeout_s: u32,
+    /// Whether the LUN has a write cache. Without one each write is durable before it is answered. None: as the
+    /// handler says.
+    #[serde(default)]
+    pub write_cache: Option<bool>,
 }
 
 /// Through which descriptors a ring is reached.
@@ -178,6 +187,33 @@ pub enum Request {
         /// For the answer.
         call: Call,
     },
+    /// Counters by class of command, and how long commands took. Answer: [`Report::Statistics`].
+    Statistics {
+        /// For the answer.
+        call: Call,
+    },
+    /// Begins or ends to tell of each command that a device completes ([`Report::Trace`]). It ends by itself with
+    /// the connection and with the device. Answer: [`Report::Done`] or [`Report::Refused`].
+    Trace {
+        /// For the answer.
+        call: Call,
+        /// The device.
+        minor: Minor,
+        /// Begin or end.
+        on: bool,
+    },
+    /// Switch a LUN's write cache. What was written before it is switched off is flushed first. Answer:
+    /// [`Report::Done`] or [`Report::Refused`].
+    WriteCache {
+        /// For the answer.
+        call: Call,
+        /// The device.
+        minor: Minor,
+        /// With a write cache.
+        on: bool,
+        /// How long the flush may take.
+        patience_ms: u64,
+    },
     /// Copies of a device's descriptors, in the order of [`Request::Start`]. Answer: [`Report::Handles`] with
     /// descriptors, or [`Report::Refused`].
     Handles {
@@ -186,11 +222,14 @@ pub enum Request {
         /// The device.
         minor: Minor,
     },
-    /// Log at another level: the word that tracing uses.
+    /// Log at another level.
     Level {
-        /// `error`, `warn`, `info`, `debug` or `trace`.
+        /// `crit`, `error`, `warn`, `info`, `debug` or `trace`.
         level: String,
     },
+    /// Append the log to a file as well, instead of the one before. One descriptor, open for appending; none: to no
+    /// file. Only for workers of the supervisor's own build: others do not know it. No answer.
+    Log {},
     /// End the process when no device is left.
     Leave,
 }
@@ -237,6 +276,24 @@ pub enum Report {
         devices: Vec<(Minor, DeviceStatus)>,
         /// Another one follows.
         more: bool,
+    },
+    /// How devices have done. With many devices there are several of these for one request.
+    Statistics {
+        /// Which request.
+        call: Call,
+        /// One for each device that has started.
+        devices: Vec<(Minor, DeviceStatistics)>,
+        /// Another one follows.
+        more: bool,
+    },
+    /// Commands that a device has completed, in this order; at least ten times a second if there are any.
+    Trace {
+        /// The device.
+        minor: Minor,
+        /// At most [`crate::TRACE_CHUNK`].
+        records: Vec<TraceRecord>,
+        /// Commands before these and after the last report that are not told, because they came too quickly.
+        lost: u64,
     },
     /// Descriptors beside it.
     Handles {
@@ -326,6 +383,21 @@ pub struct DeviceStatus {
     pub aborts: u64,
     /// CPU time of the device's thread in nanoseconds.
     pub cpu_ns: u64,
+    /// Commands that took longer than [`Device::command_timeout_s`]; each counts once, when the time is over.
+    #[serde(default)]
+    pub timeouts: u64,
+    /// Logical unit resets that initiators asked for.
+    #[serde(default)]
+    pub lun_resets: u64,
+    /// Commands that were aborted, or lost to a reset, and wait for their operations on a store to end.
+    #[serde(default)]
+    pub aborting: u64,
+    /// Commands that were taken from the ring and are not completed.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// The LUN has a write cache.
+    #[serde(default)]
+    pub write_cache: bool,
 }
 
 /// Whether a device serves.

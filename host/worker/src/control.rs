@@ -2,11 +2,12 @@
 
 mod finish;
 mod requests;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunbox_device::Ending;
 use lunbox_engine::{Engine, EngineError, EngineOptions};
@@ -31,6 +32,9 @@ const PACKETS_PER_TURN: usize = 64;
 /// Changes the level of the log to the word that tracing uses for it.
 pub type SetLevel = Box<dyn Fn(&str) + Send>;
 
+/// Appends the log to this file, too, or to none.
+pub type SetLog = Box<dyn Fn(Option<OwnedFd>) + Send>;
+
 /// How a worker is run.
 pub struct Options {
     /// Whose devices it runs.
@@ -44,13 +48,22 @@ pub struct Options {
     pub signals: Option<SignalFd>,
     /// What [`lunbox_wire::Request::Level`] does. None: nothing.
     pub set_level: Option<SetLevel>,
+    /// What [`lunbox_wire::Request::Log`] does. None: nothing.
+    pub set_log: Option<SetLog>,
 }
 
 impl Options {
     /// Without jail and signals: for a thread of the supervisor.
     #[must_use]
     pub fn new(tenant: impl Into<String>, build: impl Into<String>) -> Self {
-        Self { tenant: tenant.into(), build: build.into(), jail: Vec::new(), signals: None, set_level: None }
+        Self {
+            tenant: tenant.into(),
+            build: build.into(),
+            jail: Vec::new(),
+            signals: None,
+            set_level: None,
+            set_log: None,
+        }
     }
 }
 
@@ -94,6 +107,8 @@ pub fn serve(link: Link, listener: Option<Listener>, options: Options) -> Result
         jobs: Jobs::new(handlers, mailbox),
         inbox,
         dirty: BTreeSet::new(),
+        traced: BTreeSet::new(),
+        trace_at: None,
         leaving: false,
         closing: None,
     };
@@ -113,6 +128,10 @@ struct Control {
     inbox: Inbox,
     /// Devices that may have something to say.
     dirty: BTreeSet<Minor>,
+    /// Devices of which each command is told.
+    traced: BTreeSet<Minor>,
+    /// When that is done next.
+    trace_at: Option<Instant>,
     /// The supervisor wants the process to end when it has no device.
     leaving: bool,
     /// The worker ends by itself: how many devices were given up.
@@ -185,7 +204,11 @@ impl Control {
             at.2 = Some(fds.len());
             fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        // Rounded up: a rest below a millisecond would spin.
+        let timeout = self.time_to_trace().map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(WorkerError::Wait(error)),
         }
@@ -198,6 +221,7 @@ impl Control {
 
     /// Says what is to be said, as far as the supervisor reads.
     fn tell(&mut self) {
+        self.tell_traces();
         let Some(connection) = &mut self.connection else { return };
         let mut sent = connection.flush();
         if sent == Sent::Yes && connection.greeted {
@@ -222,6 +246,7 @@ impl Control {
         }
         tracing::warn!(devices = self.devices.len(), "the supervisor is gone; going on without it");
         self.leaving = false;
+        self.end_traces();
         // Nobody waits for these; the successor decides for itself.
         for entry in self.devices.values_mut() {
             entry.waiting.clear();

@@ -187,6 +187,11 @@ impl Entry {
             resets: status.resets,
             aborts: status.aborts,
             cpu_ns: status.cpu_ns,
+            timeouts: status.timeouts,
+            lun_resets: status.lun_resets,
+            aborting: status.aborting,
+            in_flight: status.in_flight,
+            write_cache: status.write_cache,
         }
     }
 }
@@ -224,6 +229,8 @@ mod tests {
                 hostcall_bytes: 1,
                 log_lines_per_second: 1,
             },
+            command_timeout_s: 0,
+            write_cache: None,
         };
         Entry::new(device, Vec::new(), 1)
     }

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunbox_device::{DeviceHandle, Ending, Event, ResizeError, StopError};
+use lunbox_device::{DeviceHandle, Ending, Event, ResizeError, StopError, WriteCacheError};
 use lunbox_scsi::Bytes;
 use lunbox_wire::{Call, Device, Minor, Refusal};
 
@@ -39,6 +39,7 @@ pub(crate) struct Job {
 pub(crate) enum Work {
     Start { device: Box<Device>, descriptors: Vec<OwnedFd> },
     Resize { handle: Arc<DeviceHandle>, bytes: u64, patience: Duration },
+    WriteCache { handle: Arc<DeviceHandle>, on: bool, patience: Duration },
     Stop { handle: Arc<DeviceHandle>, how: Ending, patience: Duration },
 }
 
@@ -47,6 +48,7 @@ impl Work {
         match self {
             Self::Start { .. } => Task::Start,
             Self::Resize { .. } => Task::Resize,
+            Self::WriteCache { .. } => Task::WriteCache,
             Self::Stop { how, .. } => Task::Stop(*how),
         }
     }
@@ -66,6 +68,7 @@ pub(crate) struct Finished {
 pub(crate) enum Task {
     Start,
     Resize,
+    WriteCache,
     Stop(Ending),
 }
 
@@ -73,6 +76,8 @@ pub(crate) enum Success {
     Started(DeviceHandle),
     /// To so many bytes.
     Resized(u64),
+    /// The write cache is on, or off.
+    Switched(bool),
     Stopped,
 }
 
@@ -153,6 +158,17 @@ fn run(
                     ResizeError::Refused(_) => Refusal::Unsupported,
                     ResizeError::Stopped => Refusal::Gone,
                     ResizeError::TimedOut => Refusal::TimedOut,
+                };
+                Err(Refused::new(kind, error))
+            }
+        },
+        Work::WriteCache { handle, on, patience } => match handle.set_write_cache(on, patience) {
+            Ok(()) => Ok(Success::Switched(on)),
+            Err(error) => {
+                let kind = match error {
+                    WriteCacheError::Refused(_) => Refusal::Unsupported,
+                    WriteCacheError::Stopped => Refusal::Gone,
+                    WriteCacheError::TimedOut => Refusal::TimedOut,
                 };
                 Err(Refused::new(kind, error))
             }

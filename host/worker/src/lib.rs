@@ -27,5 +27,6 @@ mod log;
 mod mailbox;
 pub mod process;
 mod start;
+mod statistics;
 
-pub use control::{Options, SetLevel, WorkerError, serve};
+pub use control::{Options, SetLevel, SetLog, WorkerError, serve};

@@ -85,6 +85,8 @@ pub(crate) fn start(
             max_transfer: Blocks(device.max_transfer.into()),
             limits: limits(&device.limits),
             backend: Backend::Auto,
+            command_timeout: Some(Duration::from_secs(device.command_timeout_s.into())),
+            write_cache: device.write_cache,
         },
         events,
     };

@@ -8,6 +8,8 @@
 #[path = "control/succession.rs"]
 mod succession;
 mod support;
+#[path = "control/watching.rs"]
+mod watching;
 
 use std::fs::File;
 use std::io::Write;

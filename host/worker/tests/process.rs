@@ -4,14 +4,15 @@
 
 mod support;
 
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use lunbox_emulator::ResetMode;
 use lunbox_wire::listener::{Listener, connect};
 use lunbox_wire::peer::Peer;
-use lunbox_wire::{Ending, Link};
+use lunbox_wire::{Ending, Link, Request};
 use lunbox_worker::process::{Arguments, main as worker};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,6 +25,7 @@ const TESTS: &[(&str, fn())] = &[
     ("sigterm_ends_an_orphan_and_nobody_else", sigterm_ends_an_orphan_and_nobody_else),
     ("an_orphan_without_devices_ends", an_orphan_without_devices_ends),
     ("a_log_that_nobody_takes_stops_nothing", a_log_that_nobody_takes_stops_nothing),
+    ("a_jailed_worker_logs_to_the_file_that_it_is_sent", a_jailed_worker_logs_to_the_file_that_it_is_sent),
     ("the_jail_holds_and_an_idle_worker_is_small", the_jail_holds_and_an_idle_worker_is_small),
 ];
 
@@ -264,6 +266,61 @@ fn a_log_that_nobody_takes_stops_nothing() {
         worker.ends_well();
         drop(reader);
     }
+}
+
+fn a_jailed_worker_logs_to_the_file_that_it_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(1);
+    let (worker, link) = Worker::start(folder.path(), "w", "info", Stdio::null());
+    let (mut supervisor, ..) = Client::new(link);
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let log_to = |supervisor: &mut Client, path: Option<&Path>| {
+        let file = path.map(|path| File::options().append(true).create(true).open(path).unwrap());
+        let file: Vec<_> = file.iter().map(AsFd::as_fd).collect();
+        supervisor.link.send(&Request::Log {}, &file).unwrap();
+        // Requests are carried out one after the other.
+        supervisor.status();
+    };
+    log_to(&mut supervisor, Some(&first));
+    rig.start(&mut supervisor).unwrap();
+    let line = format!(" {} [INFO] finish:", worker.pid());
+    wait_until("a line", || {
+        let text = read(&first);
+        text.contains(&line) && text.ends_with(" file/disk1: serving\n")
+    });
+
+    // As after a rotation.
+    log_to(&mut supervisor, Some(&second));
+    supervisor.stop(1, Ending::Drain).unwrap();
+    wait_until("a line", || read(&second).contains(" file/disk1: stopped\n"));
+    assert!(!read(&first).contains("stopped"), "the old file gets nothing more");
+
+    // Levels change while it runs.
+    worker.signal(Signal::SIGHUP);
+    supervisor.status();
+    supervisor.link.send(&Request::Level { level: "debug".to_owned() }, &[]).unwrap();
+    wait_until("a line for who looks for faults", || {
+        worker.signal(Signal::SIGHUP);
+        supervisor.status();
+        read(&second).contains("[DEBUG]")
+    });
+    supervisor.link.send(&Request::Level { level: "crit".to_owned() }, &[]).unwrap();
+    rig.start(&mut supervisor).unwrap();
+    supervisor.stop(1, Ending::Drain).unwrap();
+    supervisor.link.send(&Request::Level { level: "info".to_owned() }, &[]).unwrap();
+    rig.start(&mut supervisor).unwrap();
+
+    // An orphan logs there still.
+    drop(supervisor);
+    wait_until("a line of the orphan", || read(&second).contains("the supervisor is gone"));
+    assert_eq!(read(&second).matches("file/disk1: serving").count(), 1, "at crit there was none");
+    let (mut successor, ..) = Client::new(worker.knock());
+    log_to(&mut successor, None);
+    successor.stop(1, Ending::Drain).unwrap();
+    successor.leave();
+    worker.ends_well();
+    assert_eq!(read(&second).matches("file/disk1: stopped").count(), 1, "after that to no file");
 }
 
 fn the_jail_holds_and_an_idle_worker_is_small() {

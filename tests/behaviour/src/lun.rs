@@ -57,6 +57,8 @@ pub struct LunBuilder {
     limits: Limits,
     backend: Backend,
     names: usize,
+    command_timeout: Option<Duration>,
+    write_cache: Option<bool>,
 }
 
 impl LunBuilder {
@@ -116,6 +118,20 @@ impl LunBuilder {
         self
     }
 
+    /// When commands are late; never by default.
+    #[must_use]
+    pub const fn command_timeout(mut self, limit: Duration) -> Self {
+        self.command_timeout = Some(limit);
+        self
+    }
+
+    /// Whether there is a write cache; as the handler says by default.
+    #[must_use]
+    pub const fn write_cache(mut self, on: bool) -> Self {
+        self.write_cache = Some(on);
+        self
+    }
+
     /// How file stores are driven.
     #[must_use]
     pub const fn backend(mut self, backend: Backend) -> Self {
@@ -160,6 +176,8 @@ impl LunBuilder {
                 max_transfer: Blocks(2048),
                 limits: self.limits,
                 backend: self.backend,
+                command_timeout: self.command_timeout,
+                write_cache: self.write_cache,
             },
             events: Arc::new(move |event| {
                 // A fixture that has gone wants no events.
@@ -216,6 +234,8 @@ impl Lun {
             limits: Limits::default(),
             backend: Backend::Auto,
             names: usize::MAX,
+            command_timeout: None,
+            write_cache: None,
         }
     }
 

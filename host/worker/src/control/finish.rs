@@ -40,6 +40,10 @@ impl Control {
                 entry.unheard_size = None;
                 self.answer(asker, Ok(()));
             }
+            Ok(Success::Switched(on)) => {
+                entry.device.write_cache = Some(on);
+                self.answer(asker, Ok(()));
+            }
             Ok(Success::Stopped) => return self.stopped(minor, asker, task),
             Err(refused) if entry.handle.is_none() => {
                 // It did not start. Whoever asked hears of it, or his successor, who has seen it in the list.

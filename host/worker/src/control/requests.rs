@@ -17,8 +17,8 @@ use crate::start::{self, Refused};
 
 /// Requests that may wait for a job of the same device.
 const WAITING: usize = 16;
-/// Devices in one packet of a status: about 300 bytes each.
-const STATUS_CHUNK: usize = 200;
+/// Devices in one packet of a status: about 400 bytes each, and 700 at most.
+const STATUS_CHUNK: usize = 180;
 
 impl Control {
     /// A packet has come. Descriptors that a request does not need are closed.
@@ -55,7 +55,9 @@ impl Control {
                     }
                 }
             }
-            Request::Resize { call, minor, .. } | Request::Stop { call, minor, .. } => {
+            Request::Resize { call, minor, .. }
+            | Request::WriteCache { call, minor, .. }
+            | Request::Stop { call, minor, .. } => {
                 let Some(entry) = self.devices.get_mut(&minor) else { return self.refuse(call, gone(minor)) };
                 if entry.waiting.len() >= WAITING {
                     let reason = "too many requests for this device at a time; wait for their answers";
@@ -65,6 +67,12 @@ impl Control {
                 self.next_request(minor);
             }
             Request::Status { call } => self.status(call),
+            Request::Statistics { call } => self.statistics(call),
+            Request::Trace { call, minor, on } => {
+                let traced = self.trace(minor, on);
+                let asker = self.asker(call);
+                self.answer(asker, traced);
+            }
             Request::Handles { call, minor } => {
                 if let Err(refused) = self.handles(call, minor) {
                     self.refuse(call, refused);
@@ -73,6 +81,11 @@ impl Control {
             Request::Level { level } => {
                 if let Some(set) = &self.options.set_level {
                     set(&level);
+                }
+            }
+            Request::Log {} => {
+                if let Some(set) = &self.options.set_log {
+                    set(descriptors.into_iter().next());
                 }
             }
             Request::Leave => self.leaving = true,
@@ -147,7 +160,10 @@ impl Control {
                 (Request::Resize { call, bytes, patience_ms, .. }, Some(handle)) if serves => {
                     (call, Work::Resize { handle, bytes, patience: Duration::from_millis(patience_ms) })
                 }
-                (Request::Resize { call, .. }, _) => {
+                (Request::WriteCache { call, on, patience_ms, .. }, Some(handle)) if serves => {
+                    (call, Work::WriteCache { handle, on, patience: Duration::from_millis(patience_ms) })
+                }
+                (Request::Resize { call, .. } | Request::WriteCache { call, .. }, _) => {
                     self.refuse(call, gone(minor));
                     continue;
                 }
@@ -181,7 +197,10 @@ impl Control {
 
     /// The device has gone while the request waited.
     pub(super) fn refuse_gone(&mut self, request: &Request) {
-        if let Request::Resize { call, minor, .. } | Request::Stop { call, minor, .. } = request {
+        if let Request::Resize { call, minor, .. }
+        | Request::WriteCache { call, minor, .. }
+        | Request::Stop { call, minor, .. } = request
+        {
             self.refuse(*call, gone(*minor));
         }
     }
@@ -218,11 +237,43 @@ impl Control {
     }
 }
 
-fn gone(minor: Minor) -> Refused {
+pub(super) fn gone(minor: Minor) -> Refused {
     Refused::new(Refusal::Gone, format!("uio{minor} is not served here, or its loop has ended"))
 }
 
 /// The call number of a request that could not be read as one.
 fn call_of(packet: &Value) -> Option<Call> {
     packet.as_object()?.values().next()?.get("call")?.as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use lunbox_wire::{Health, MAX_MESSAGE};
+
+    use super::*;
+
+    #[test]
+    fn the_longest_part_of_a_status_fits_into_a_packet() {
+        let longest = DeviceStatus {
+            health: Health::Recovering,
+            commands: u64::MAX,
+            failures: u64::MAX,
+            busy: u64::MAX,
+            bytes_read: u64::MAX,
+            bytes_written: u64::MAX,
+            faults: u64::MAX,
+            instances: u64::MAX,
+            resets: u64::MAX,
+            aborts: u64::MAX,
+            cpu_ns: u64::MAX,
+            timeouts: u64::MAX,
+            lun_resets: u64::MAX,
+            aborting: u64::MAX,
+            in_flight: u64::MAX,
+            write_cache: false,
+        };
+        let devices = vec![(u32::MAX, longest); STATUS_CHUNK];
+        let report = Report::Status { call: u64::MAX, devices, more: false };
+        assert!(serde_json::to_vec(&report).unwrap().len() <= MAX_MESSAGE);
+    }
 }

@@ -126,6 +126,8 @@ impl Rig {
                 hostcall_bytes: 8 << 20,
                 log_lines_per_second: 100,
             },
+            command_timeout_s: 0,
+            write_cache: None,
         };
         Self { initiator, device, handler, path, _folder: folder }
     }

@@ -73,6 +73,8 @@ impl Rig {
                 max_transfer: Blocks(2048),
                 limits: Limits::default(),
                 backend: Backend::Auto,
+                command_timeout: None,
+                write_cache: None,
             },
             events: Arc::new(move |event| {
                 // A test that has ended wants no events.

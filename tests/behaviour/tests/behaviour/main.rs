@@ -6,10 +6,13 @@
 )]
 
 mod buffers;
+mod caching;
 mod data_path;
 mod faults;
 mod handover;
 mod lifecycle;
+mod logging;
+mod numbers;
 mod panics;
 mod reset;
 mod spc;

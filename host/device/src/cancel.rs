@@ -1,0 +1,158 @@
+//! Commands that end otherwise than planned: aborted by the initiator, lost with their handler, or by a reset of the
+//! ring. None is completed before its operations have ended.
+
+use lunbox_contract::Tag;
+use lunbox_scsi::Sense;
+
+use crate::plan;
+use crate::run::{DeviceLoop, Reset};
+use crate::serve::code;
+use crate::table::{Doom, SlotIndex, Stage};
+
+impl DeviceLoop {
+    /// Asks the operations of doomed commands to end early, in one pass.
+    pub(crate) fn cancel_doomed(&mut self) {
+        let mut table = self.table.borrow_mut();
+        self.executor.cancel_if(|token| {
+            let slot = table.peek(plan::from_token(token).0);
+            slot.doom.is_some() && !slot.cancelling
+        });
+        for index in table.indices() {
+            let slot = table.slot(index);
+            slot.cancelling = slot.doom.is_some();
+        }
+    }
+
+    /// Ends a command as soon as its operations have ended. Whoever dooms calls [`Self::cancel_doomed`] afterwards.
+    pub(crate) fn doom(&mut self, index: SlotIndex, doom: Doom) {
+        let mut table = self.table.borrow_mut();
+        let slot = table.slot(index);
+        if slot.doom.is_some() || slot.running == 0 {
+            return;
+        }
+        slot.doom = Some(doom);
+        if doom.is_foreign() {
+            self.counters.aborting.add(1);
+        }
+        if slot.stage == Stage::Listed {
+            self.orphans += 1;
+            slot.orphan = true;
+        }
+        if let Some(window) = slot.window() {
+            self.ranges.hold(index, window);
+        }
+    }
+
+    pub(crate) fn finish_doomed(&mut self, index: SlotIndex, doom: Doom) {
+        {
+            let mut table = self.table.borrow_mut();
+            let slot = table.slot(index);
+            if std::mem::take(&mut slot.orphan) {
+                self.orphans -= 1;
+            }
+        }
+        if doom.is_foreign() {
+            self.counters.aborting.subtract(1);
+        }
+        match doom {
+            Doom::GuestLost => self.finish_busy(index),
+            Doom::Aborted => self.finish(index, code::TASK_ABORTED, None, None),
+            Doom::InvalidPlan => {
+                self.finish(index, code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE), None);
+            }
+            Doom::RingReset => self.forget(index),
+        }
+    }
+
+    /// An initiator gave up on commands: they end now if nothing of them runs, else when it has ended.
+    pub(crate) fn abort(&mut self, ids: &[u16]) {
+        let indices = self.table.borrow().indices();
+        for index in indices {
+            let (stage, running, tag) = {
+                let table = self.table.borrow();
+                let slot = table.peek(index);
+                let named = slot.outstanding.as_ref().is_some_and(|open| ids.contains(&open.id()));
+                if !named || slot.doom.is_some() {
+                    continue;
+                }
+                (slot.stage, slot.running, slot.tag)
+            };
+            self.counters.aborts.add(1);
+            if running == 0 {
+                self.unpark(index);
+                self.finish(index, code::TASK_ABORTED, None, None);
+            } else {
+                self.doom(index, Doom::Aborted);
+                self.cancel_doomed();
+                if stage == Stage::Listed {
+                    self.tell_cancelled(tag);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn tell_cancelled(&mut self, tag: u64) {
+        if let Some(handler) = self.guest.instance()
+            && let Err(fault) = handler.cancel(Tag(tag))
+        {
+            self.handler_failed(&fault);
+        }
+    }
+
+    pub(crate) fn unpark(&mut self, index: SlotIndex) {
+        self.parked.retain(|&other| other != index);
+        self.anonymous.retain(|&other| other != index);
+    }
+
+    /// The kernel has ended every command of the ring by itself: forget them, await their operations. `touched`:
+    /// something may have been written into a buffer since the reset.
+    pub(crate) fn begin_reset(&mut self, touched: bool) {
+        if self.reset.is_some() {
+            return;
+        }
+        self.counters.resets.add(1);
+        tracing::warn!(device = self.name, "the ring was reset; waiting for operations in flight");
+        let mut hazard = touched;
+        self.batch.clear();
+        let indices = self.table.borrow().indices();
+        for index in indices {
+            let (stage, running, tag, doomed, open) = {
+                let table = self.table.borrow();
+                let slot = table.peek(index);
+                (slot.stage, slot.running, slot.tag, slot.doom.is_some(), slot.outstanding.is_some())
+            };
+            if matches!(stage, Stage::Free | Stage::Ending) {
+                continue;
+            }
+            if running == 0 {
+                if !open {
+                    tracing::warn!(
+                        device = self.name,
+                        "a flush that was answered early is lost to the reset"
+                    );
+                }
+                self.unpark(index);
+                self.forget(index);
+                continue;
+            }
+            if !open {
+                // A flush that was answered early: touches no buffer and goes on.
+                continue;
+            }
+            hazard = true;
+            if doomed {
+                let before = self.table.borrow_mut().slot(index).doom.replace(Doom::RingReset);
+                if !before.is_some_and(Doom::is_foreign) {
+                    self.counters.aborting.add(1);
+                }
+            } else {
+                self.doom(index, Doom::RingReset);
+                if stage == Stage::Listed {
+                    self.tell_cancelled(tag);
+                }
+            }
+        }
+        self.cancel_doomed();
+        self.reset = Some(Reset { hazard });
+    }
+}
