@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Options of the command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-In the guest, /host has lunboxd, lunbox, handlers/, handlers-test/ and tests/, and is in PATH.
+In the guest, /host has lunboxd, lunbox, handlers/, handlers-test/, install/ and tests/, and is in PATH.
 A single CMD is a shell command line; several words are one command with its arguments.
 Exit status: that of CMD; 124 when time was up, 125 when the guest died.
 

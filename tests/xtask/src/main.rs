@@ -1,4 +1,4 @@
-//! The project's commands: build, demo, guest, test, bench, soak, fuzz, fresh-root.
+//! The project's commands: build, install, deb, demo, guest, test, bench, soak, fuzz, fresh-root.
 
 mod apt;
 mod bench;
@@ -10,7 +10,9 @@ mod fresh_root;
 mod fuzz;
 mod guest;
 mod guest_command;
+mod install;
 mod lines;
+mod package;
 mod paths;
 mod process;
 mod progress;
@@ -48,6 +50,10 @@ struct Cli {
 enum Command {
     /// Build the programs and the handlers: target/debug/, target/handlers/
     Build(compile::Options),
+    /// Install the programs, the handlers, units, configuration, pages
+    Install(install::Options),
+    /// Build the Debian package: target/package/lunbox.deb
+    Deb(package::Options),
     /// Boot a guest with the current build and run a command, or a shell, in it
     Guest(guest_command::Options),
     /// Show all of it: set up, serve a LUN, use it, measure it
@@ -70,6 +76,8 @@ fn main() -> ExitCode {
     toolchain::wish(cli.toolchain);
     let result = cleanup::install().and_then(|()| match &cli.command {
         Command::Build(options) => compile::run(options).map(|()| 0),
+        Command::Install(options) => install::run(options).map(|()| 0),
+        Command::Deb(options) => package::run(options).map(|()| 0),
         Command::Guest(options) => guest_command::run(options),
         Command::Demo(options) => demo::run(options),
         Command::Test(options) => test::run(options),

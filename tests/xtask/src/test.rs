@@ -3,6 +3,7 @@
 pub mod guest_tests;
 mod licences;
 mod second_compiler;
+mod space;
 mod steps;
 
 use crate::bench;
@@ -10,11 +11,13 @@ use crate::compile;
 use crate::demo;
 use crate::fresh_root;
 use crate::fuzz;
+use crate::package::{self, Packing};
 use crate::process;
 use crate::progress::Progress;
 use crate::toolchain;
 use crate::tools::{self, Missing};
 use anyhow::Context;
+use guest_tests::GuestTest;
 use std::ffi::OsStr;
 use std::process::Command;
 use steps::{Steps, Verdict};
@@ -48,6 +51,8 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<i32> {
     let guest_tests = if options.no_guest { Vec::new() } else { guest_tests::find(options.only.as_deref())? };
     let mut steps = Steps::default();
+    steps.run("room on disk", space::check);
+    let free = space::free().ok();
     steps.run("tools", || install_tools(options));
     if options.only.is_none() {
         steps.run("format", || cargo(&["fmt", "--all", "--check"]));
@@ -63,6 +68,9 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
         steps.run("tests on this machine", || cargo(&["test", "--workspace"]));
         steps.run("demonstration over iSCSI", demonstration);
     }
+    if guest_tests.iter().any(GuestTest::needs_package) {
+        steps.run("Debian package", || package::build(Packing::Fast).map(|_| Verdict::Passed));
+    }
     for test in &guest_tests {
         steps.run(&test.title(), || test.run(options.full));
     }
@@ -73,6 +81,9 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
         if options.full {
             steps.run("the demonstration in a fresh Debian root", in_fresh_root);
         }
+    }
+    if let (Some(before), Ok(after)) = (free, space::free()) {
+        println!("\nroom on disk: {} before, {} after", space::gib(before), space::gib(after));
     }
     Ok(steps.summary())
 }
@@ -118,6 +129,7 @@ fn install_tools(options: &Options) -> anyhow::Result<Verdict> {
     if options.only.is_none() {
         licences::install()?;
         tools::require(tools::CLIENTS, Missing::Install)?;
+        tools::require(tools::PACKAGING, Missing::Install)?;
     }
     if !options.no_guest {
         for list in [tools::IMAGE, tools::UML, tools::QEMU] {

@@ -45,6 +45,16 @@ pub const CLIENTS: &[Tool] = &[
     Tool { program: "setpriv", package: "util-linux" },
 ];
 
+/// What building the package needs, and what checks the files in it.
+pub const PACKAGING: &[Tool] = &[
+    Tool { program: "strip", package: "binutils" },
+    Tool { program: "dpkg-deb", package: "dpkg" },
+    Tool { program: "dpkg-shlibdeps", package: "dpkg-dev" },
+    Tool { program: "xz", package: "xz-utils" },
+    Tool { program: "systemd-analyze", package: "systemd" },
+    Tool { program: "dbus-daemon", package: "dbus-daemon" },
+];
+
 /// What building the fuzz targets needs besides Rust: libFuzzer is C++.
 pub const FUZZ: &[Tool] = &[Tool { program: "c++", package: "g++" }];
 

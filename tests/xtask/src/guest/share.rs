@@ -1,5 +1,7 @@
 //! The folder that a guest sees as /host: the current build, the guest's scripts, the command to run.
 
+use crate::install;
+use crate::package;
 use crate::paths;
 use crate::process::quoted;
 use anyhow::Context;
@@ -30,10 +32,18 @@ pub fn fill(share: &Path, contents: &Contents) -> anyhow::Result<()> {
             copy_folder(&from, &share.join(name))?;
         }
     }
+    let install = paths::root().join("host/daemon/install");
+    if install.is_dir() {
+        copy_folder(&install, &share.join("install"))?;
+    }
     for program in [paths::daemon(), paths::lunbox()] {
         if program.is_file() {
             copy_into(&program, share)?;
         }
+    }
+    copy_folder(&install::sources(), &share.join("install"))?;
+    if package::file().is_file() {
+        copy_into(&package::file(), share)?;
     }
     for path in &contents.extra {
         if path.is_dir() {
@@ -100,6 +110,8 @@ mod tests {
         let init = std::fs::metadata(share.path().join("guest-init.sh")).unwrap();
         assert_eq!(init.permissions().mode() & 0o111, 0o111);
         assert!(share.path().join("tests/packages.list").is_file());
+        assert!(share.path().join("install/lunboxd.service").is_file());
+        assert!(share.path().join("install").is_dir(), "the files to install are not there");
     }
 
     #[test]

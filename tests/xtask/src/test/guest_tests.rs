@@ -83,6 +83,11 @@ impl GuestTest {
         }
     }
 
+    /// Whether it installs our package, which has to be built then.
+    pub fn needs_package(&self) -> bool {
+        self.name == "install"
+    }
+
     /// Boots a guest and runs the test in it; `full` asks for its long rounds.
     ///
     /// # Errors
