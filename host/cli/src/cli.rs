@@ -12,8 +12,8 @@ use clap_complete::Shell;
 
 pub use extras::{ENVIRONMENT, EXAMPLES, examples};
 pub use operate::{
-    CheckPolicy, Daemon, Device, DeviceCommand, Events, Handover, OneDevice, Policy, PolicyCommand,
-    ResetDevice, Status, Worker, WorkerCommand,
+    CheckPolicy, Daemon, Device, DeviceCommand, Doctor, Events, Handover, OneDevice, Policy, PolicyCommand,
+    ResetDevice, SortKey, Status, Top, Trace, Worker, WorkerCommand,
 };
 
 use crate::serve::{LunSpec, TargetName};
@@ -23,7 +23,7 @@ use crate::size::Size;
 ///
 /// A handler is a WebAssembly component that decides what SCSI commands mean. lunbox serves LUNs with it, without a
 /// kernel module and without root, and tells what it is. lunboxd serves the kernel's devices: status, worker, device,
-/// events and handover talk to it, and policy judges what it is going to read.
+/// events, top, trace and handover talk to it, doctor looks for what keeps it from working, and policy judges what it is going to read.
 #[derive(Debug, Parser)]
 #[command(name = "lunbox", version, max_term_width = 100, after_help = extras::help(""))]
 #[command(arg_required_else_help = true, subcommand_required = true)]
@@ -81,6 +81,9 @@ pub enum Command {
     Device(Device),
     Worker(Worker),
     Events(Events),
+    Top(Top),
+    Trace(Trace),
+    Doctor(Doctor),
     Handover(Handover),
     Policy(Policy),
     Completions(Completions),
@@ -231,7 +234,7 @@ pub struct Man {
     pub dir: Option<PathBuf>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || "write seconds, from 0.1 to 86400".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
     if !(0.1..=86400.0).contains(&seconds) {

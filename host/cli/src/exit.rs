@@ -22,7 +22,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     (
         "1",
         "failed; stderr says why and what to do. For inspect: this host would not serve the handler; for policy check: \
-         the file is wrong, or a device would be refused",
+         the file is wrong, or a device would be refused; for doctor: there is a problem",
     ),
     ("2", "the command line was not understood"),
     (

@@ -48,6 +48,17 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// Nanoseconds in the unit that people take for it, with a digit behind the point: `1.5 us`, `2.3 ms`, `1.0 s`.
+#[must_use]
+pub fn latency(ns: u64) -> String {
+    let (unit, name) = match ns {
+        0..1_000_000 => (1000, "us"),
+        1_000_000..1_000_000_000 => (1_000_000, "ms"),
+        _ => (1_000_000_000, "s"),
+    };
+    format!("{}.{} {name}", ns / unit, ns % unit / (unit / 10))
+}
+
 /// Milliseconds since 1970 as a time of RFC 3339 in UTC.
 #[must_use]
 pub fn time(unix_ms: u64) -> String {
@@ -92,6 +103,15 @@ mod tests {
     fn numbers() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), text);
+        }
+    }
+
+    #[test]
+    fn latencies() {
+        for (ns, text) in
+            [(0, "0.0 us"), (999_999, "999.9 us"), (2_345_000, "2.3 ms"), (61_000_000_000, "61.0 s")]
+        {
+            assert_eq!(latency(ns), text);
         }
     }
 

@@ -3,12 +3,14 @@
 //! * [`cli`] is the command line; [`manual`] and [`completions`] are made from it.
 //! * [`serve`] offers LUNs over iSCSI, without a kernel module and without root.
 //! * [`inspect`] and [`handlers`] tell what handlers are; [`search`] is where they are looked for.
-//! * [`operate`] talks to a running `lunboxd`; [`policy`] judges what it is going to read.
+//! * [`operate`] talks to a running `lunboxd`; [`policy`] judges what it is going to read. [`doctor`]
+//!   looks for what keeps it from working.
 //! * [`table`] and [`human`] are how results look to people.
 //! * [`output`] and [`exit`] are what all commands say to their caller, [`logging`] what they say to the curious.
 
 pub mod cli;
 pub mod completions;
+pub mod doctor;
 pub mod exit;
 pub mod handlers;
 pub mod human;
@@ -48,6 +50,9 @@ pub fn main() -> ExitCode {
         Command::Device(options) => operate::device(options, &output),
         Command::Worker(options) => operate::worker(options, &output),
         Command::Events(options) => operate::events(options, &output),
+        Command::Top(options) => operate::top(options, &output),
+        Command::Trace(options) => operate::trace(options, &output),
+        Command::Doctor(options) => doctor::run(options, &output),
         Command::Handover(options) => operate::handover(options, &output),
         Command::Policy(options) => policy::run(options, &output),
         Command::Completions(options) => completions::run(options, &output),

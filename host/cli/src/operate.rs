@@ -4,12 +4,16 @@ mod device;
 mod events;
 mod handover;
 mod status;
+mod top;
+mod trace;
 mod worker;
 
 pub use device::run as device;
 pub use events::run as events;
 pub use handover::run as handover;
 pub use status::run as status;
+pub use top::run as top;
+pub use trace::run as trace;
 pub use worker::run as worker;
 
 use lunbox_control::{Answer, Client, ClientError, Request};

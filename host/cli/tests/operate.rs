@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use lunbox_control::{
-    Answer, Code, CountersReport, DeviceHealth, DeviceReport, EventKind, EventReport, GrantReport,
-    HandlerReport, LimitsReport, Refusal, Request, Server, ServerHandle, Service, StatusReport, WorkerReport,
-    WorkerState, find_device,
+    Answer, Code, CommandReport, CountersReport, DeviceHealth, DeviceReport, DeviceStatistics, EventKind,
+    EventReport, GrantReport, HandlerReport, LimitsReport, Refusal, Request, Server, ServerHandle, Service,
+    StatisticsReport, StatusReport, Teller, TraceReport, Tracing, WorkerReport, WorkerState, find_device,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -30,6 +30,26 @@ struct Daemon {
 impl Daemon {
     fn find(&self, asked: &str) -> Result<&DeviceReport, Refusal> {
         find_device(asked, self.devices.iter().map(|device| (device.name.as_str(), device)))
+    }
+
+    /// Each time that it is asked a second has passed, and each device has done as much as its number says.
+    fn statistics(&self) -> StatisticsReport {
+        let told = self.told.lock().expect("no test fails with it");
+        let asked = told.iter().filter(|request| **request == Request::Statistics).count();
+        let asked = u64::try_from(asked).expect("a small number");
+        let of = |device: &DeviceReport| DeviceStatistics {
+            name: device.name.clone(),
+            minor: device.minor,
+            health: device.health,
+            counters: CountersReport {
+                commands: asked * u64::from(device.minor) * 1000,
+                in_flight: 3,
+                ..CountersReport::default()
+            },
+            ..DeviceStatistics::default()
+        };
+        let devices = self.devices.iter().map(of).collect();
+        StatisticsReport { at: asked * 1000, devices, ..StatisticsReport::default() }
     }
 }
 
@@ -60,8 +80,24 @@ impl Service for Daemon {
                 Ok(Answer::Done)
             }
             Request::Handover => Ok(Answer::Done),
+            Request::Statistics => Ok(Answer::Statistics(Box::new(self.statistics()))),
             other => Err(Refusal::new(Code::Failed, format!("{other:?}"))),
         }
+    }
+
+    fn trace(&self, device: &str, mut teller: Teller) -> Result<Tracing, Refusal> {
+        self.find(device)?;
+        for id in 0..5 {
+            let command = CommandReport {
+                id,
+                cdb: vec![0x28, 0, 0, 0, 1, 0, 0, 0, 8, 0],
+                cdb_length: 10,
+                ..CommandReport::default()
+            };
+            teller.tell(TraceReport { commands: vec![command], lost: u64::from(id == 2) * 1234 });
+        }
+        // The device's loop ends here.
+        Ok(Box::new(()))
     }
 }
 
@@ -291,6 +327,89 @@ fn events_are_followed_to_the_daemons_end() {
 }
 
 #[test]
+fn rates_are_told_once_or_again_and_again() {
+    let place = place(vec![device(1), device(2)]);
+    let said = place.ask(&["top", "--once", "--interval", "0.1", "--sort", "iops"]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert!(lines.len() == 4 && lines[1].starts_with("DEVICE"), "{said:?}");
+    contains(lines[2], &["user_2/disk2", "serving", " 2,000 ", " 3 "]);
+    contains(lines[3], &["user_1/disk1", " 1,000 "]);
+    assert!(!said.stdout.contains('\x1b'), "{said:?}");
+    let said = place.ask(&["top", "--count", "3", "--interval", "0.1", "--json"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let looks: Vec<Value> = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(looks.len(), 3);
+    assert!(looks.iter().all(|look| look["devices"][0]["iops"] == 1000), "{looks:?}");
+}
+
+#[test]
+fn rates_go_on_when_the_daemon_was_restarted() {
+    let mut first = place(vec![device(1)]);
+    let socket = first.path.to_str().unwrap().to_owned();
+    let mut running = Running::start(&["top", "--json", "--interval", "0.1", "--socket", &socket]);
+    running.line();
+    let Place { path, told, _directory, .. } = {
+        let devices = vec![device(1)];
+        let told = Arc::clone(&first.told);
+        drop(std::mem::replace(&mut first.server, {
+            let other = first._directory.path().join("other.sock");
+            Server::start(&other, Arc::new(Daemon { devices, told })).unwrap()
+        }));
+        first
+    };
+    let deadline = Instant::now() + LIMIT;
+    while running.line_if_there().is_some() {
+        assert!(Instant::now() < deadline, "the lines end with the daemon");
+    }
+    let server = Server::start(&path, Arc::new(Daemon { devices: vec![device(1)], told })).unwrap();
+    running.line();
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait().code(), None, "ended by the signal");
+    drop(server);
+}
+
+#[test]
+fn commands_are_followed_to_the_devices_end() {
+    let place = place(vec![device(1)]);
+    let said = place.ask(&["trace", "disk1"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert_eq!(lines.len(), 5, "{said:?}");
+    contains(lines[0], &["READ(10)", "lba 256 blocks 8", "GOOD"]);
+    contains(&said.stderr, &["1,234 commands are missing", "loop has ended"]);
+    let said = place.ask(&["trace", "disk1", "--count", "4", "--json"]);
+    assert_eq!((said.status, said.stdout.lines().count()), (Some(0), 5), "and what was lost: {said:?}");
+    let first: Value = serde_json::from_str(said.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["name"], &first["lba"]), (&"READ(10)".into(), &256.into()));
+    let said = place.ask(&["trace", "other"]);
+    assert!(said.status == Some(1) && said.stderr.contains("user_1/disk1"), "{said:?}");
+}
+
+#[test]
+fn a_look_at_the_system_tells_what_to_do() {
+    let place = place(vec![DeviceReport {
+        health: DeviceHealth::Stopped,
+        trouble: Some("its storage has gone".to_owned()),
+        ..device(1)
+    }]);
+    let root = tempfile::tempdir().unwrap();
+    let (path, bundle) = (root.path().to_str().unwrap(), root.path().join("report.tar.gz"));
+    let said = place.ask(&["doctor", "--root", path, "--bundle", bundle.to_str().unwrap()]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    contains(
+        &said.stdout,
+        &["problem  configfs", "mount -t configfs", "runs as process 42", "its storage has gone"],
+    );
+    assert!(bundle.exists() && said.stderr.contains("look at it before you send it"), "{said:?}");
+    let said = place.ask(&["doctor", "--root", path, "--json"]);
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.status, &report["findings"][0]["verdict"]), (Some(1), &"problem".into()));
+    let said = place.ask(&["doctor", "--root", path, "--bundle", bundle.to_str().unwrap()]);
+    assert!(said.status == Some(1) && said.stderr.contains("name a file that does not exist"), "{said:?}");
+}
+
+#[test]
 fn a_daemon_that_is_not_there_or_not_ours() {
     let place = tempfile::tempdir().unwrap();
     let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
@@ -301,6 +420,8 @@ fn a_daemon_that_is_not_there_or_not_ours() {
         &["device", "list"],
         &["device", "reset", "x"],
         &["events"],
+        &["top"],
+        &["trace", "x"],
         &["handover"],
     ] {
         for socket in [path("missing"), path("dead")] {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::line::{self, ANSWER_BYTES, Line};
 use crate::message::{Answer, Asked, PROTOCOL, Refusal, Request, Said};
 use crate::report::EventReport;
+use crate::statistics::TraceReport;
 
 /// How long an answer may take: a reset waits for storage.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -77,6 +78,10 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Events(Client);
 
+/// The commands of a device, as they are completed.
+#[derive(Debug)]
+pub struct Traces(Client);
+
 impl Client {
     /// Connects to the daemon whose socket is at `path`.
     ///
@@ -138,13 +143,27 @@ impl Client {
     /// # Errors
     /// As [`Self::ask`].
     pub fn events(mut self) -> Result<Events, ClientError> {
-        match self.ask(&Request::Events)? {
+        self.follow(&Request::Events)?;
+        Ok(Events(self))
+    }
+
+    /// Follows the commands that a device completes from now on.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn trace(mut self, device: &str) -> Result<Traces, ClientError> {
+        self.follow(&Request::Trace { device: device.to_owned() })?;
+        Ok(Traces(self))
+    }
+
+    fn follow(&mut self, request: &Request) -> Result<(), ClientError> {
+        match self.ask(request)? {
             Answer::Following => {
                 // Nothing may happen for days.
                 self.reader.get_ref().set_read_timeout(None)?;
-                Ok(Events(self))
+                Ok(())
             }
-            other => Err(self.unintelligible(format!("{other:?} is no answer to events"))),
+            other => Err(self.unexpected(request, &other)),
         }
     }
 
@@ -172,6 +191,20 @@ impl Client {
                 io::ErrorKind::ConnectionReset => ClientError::Gone,
                 _ => error.into(),
             }),
+        }
+    }
+}
+
+impl Iterator for Traces {
+    type Item = Result<TraceReport, ClientError>;
+
+    /// Blocks until the device completes commands; the end is the device's or the daemon's.
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.0.read() {
+            Ok(Said { trace: Some(trace), .. }) => Some(Ok(trace)),
+            Ok(other) => Some(Err(self.0.unintelligible(format!("{other:?} is no trace")))),
+            Err(ClientError::Gone) => None,
+            Err(error) => Some(Err(error)),
         }
     }
 }

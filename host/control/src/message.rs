@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::report::{DeviceReport, EventReport, Greeting, StatusReport, WorkerReport};
+use crate::statistics::{StatisticsReport, TraceReport};
 
 /// Version of the protocol that this crate speaks.
 pub const PROTOCOL: u32 = 1;
@@ -35,10 +36,19 @@ pub enum Request {
     /// Tell from now on what happens: [`Answer::Following`], then events until the connection is closed. The server
     /// answers this by itself.
     Events,
+    /// What devices have done, in numbers: [`Answer::Statistics`].
+    Statistics,
+    /// Tell of the commands that a device completes from now on: [`Answer::Following`], then traces until the
+    /// connection is closed or the device ends.
+    Trace {
+        /// Which.
+        device: String,
+    },
 }
 
 /// The methods, for messages.
-const METHODS: &str = "hello, status, worker-list, device-list, device-show, device-reset, handover, events";
+const METHODS: &str =
+    "hello, status, worker-list, device-list, device-show, device-reset, handover, events, statistics, trace";
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,9 +64,11 @@ pub enum Answer {
     Devices(Vec<DeviceReport>),
     /// To [`Request::DeviceShow`].
     Device(Box<DeviceReport>),
+    /// To [`Request::Statistics`].
+    Statistics(Box<StatisticsReport>),
     /// It was done.
     Done,
-    /// Events follow.
+    /// Events or traces follow.
     Following,
 }
 
@@ -124,6 +136,8 @@ pub(crate) struct Said {
     pub(crate) error: Option<Refusal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) event: Option<EventReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<TraceReport>,
     /// So many events were left out here because the reader was slow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lost: Option<u64>,
@@ -207,6 +221,8 @@ mod tests {
             Request::DeviceReset { device: device() },
             Request::Handover,
             Request::Events,
+            Request::Statistics,
+            Request::Trace { device: device() },
         ];
         assert_eq!(all.len(), METHODS.split(", ").count());
         for request in all {

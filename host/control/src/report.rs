@@ -51,6 +51,12 @@ pub struct StatusReport {
     /// Bytes of the supervisor in memory (`VmRSS`, proc(5)); 0 if not known.
     #[serde(default)]
     pub memory_bytes: u64,
+    /// Log lines that could not be written since the start: the disk was full, or slower than they came.
+    #[serde(default)]
+    pub log_lines_lost: u64,
+    /// Where metrics are served; absent if they are not.
+    #[serde(default)]
+    pub metrics: Option<String>,
     /// The control socket's own counters, filled in by [`crate::Server`].
     #[serde(default)]
     pub control: ControlReport,
@@ -181,6 +187,12 @@ pub struct DeviceReport {
     pub options: BTreeMap<String, String>,
     /// What its handler may use.
     pub limits: LimitsReport,
+    /// Commands may take so many seconds before they count as timed out; 0 if they do not.
+    #[serde(default)]
+    pub command_timeout_s: u32,
+    /// It has a write cache; absent if that is not known.
+    #[serde(default)]
+    pub write_cache: Option<bool>,
     /// What it did since its device loop was started.
     pub counters: CountersReport,
     /// Times that its device loop was started again after its worker died, it ended by itself, or an operator asked.
@@ -244,6 +256,18 @@ pub struct CountersReport {
     pub aborts: u64,
     /// CPU time of the device's thread in nanoseconds.
     pub cpu_ns: u64,
+    /// Commands that took longer than [`DeviceReport::command_timeout_s`].
+    #[serde(default)]
+    pub timeouts: u64,
+    /// Logical unit resets that initiators asked for.
+    #[serde(default)]
+    pub lun_resets: u64,
+    /// Commands that were aborted and wait for their operations on a store to end.
+    #[serde(default)]
+    pub aborting: u64,
+    /// Commands that were taken and are not completed.
+    #[serde(default)]
+    pub in_flight: u64,
 }
 
 /// What happened.

@@ -25,6 +25,10 @@ use crate::message::{Answer, Code, Refusal, Request};
 use crate::peer;
 use crate::report::{ControlReport, EventReport};
 use followers::Followers;
+pub use followers::Teller;
+
+/// Ends a trace when it is dropped.
+pub type Tracing = Box<dyn std::any::Any + Send>;
 
 /// Connections at a time.
 pub const CONNECTIONS: usize = 64;
@@ -38,11 +42,21 @@ const STACK_BYTES: usize = 256 << 10;
 /// What a daemon answers.
 pub trait Service: Send + Sync + 'static {
     /// Answers a request, on the thread of the connection that it came from: it may block, and is called by several
-    /// threads at once. [`Request::Events`] never comes here.
+    /// threads at once. [`Request::Events`] and [`Request::Trace`] never come here.
     ///
     /// # Errors
     /// What can not be done, and what to do instead.
     fn answer(&self, request: Request) -> Result<Answer, Refusal>;
+
+    /// Begins to tell of the commands that a device completes. `teller` is dropped when the device ends, and what is
+    /// returned when the peer does. Called as [`Self::answer`] is.
+    ///
+    /// # Errors
+    /// There is no such device, or it can not be done.
+    fn trace(&self, device: &str, teller: Teller) -> Result<Tracing, Refusal> {
+        drop(teller);
+        Err(Refusal::new(Code::Failed, format!("the commands of {device:?} can not be told here")))
+    }
 
     /// The answer to a request that was not refused has been handed to the kernel, so that the process may end without
     /// taking it along. Blocks its connection only.
@@ -144,6 +158,12 @@ impl Publisher {
     /// As [`ServerHandle::publish`]. After the server's end nobody hears it.
     pub fn publish(&self, event: EventReport) {
         self.0.followers.publish(event);
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn counters(&self) -> ControlReport {
+        self.0.counters()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The commands that talk to a running `lunboxd`, or judge what it is going to read.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::extras;
 use crate::policy::GivenDevice;
@@ -120,6 +121,91 @@ pub struct ResetDevice {
 #[derive(Debug, Args)]
 #[command(after_help = extras::help("events"))]
 pub struct Events {
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// Tell what devices do, as it changes
+///
+/// One line for each device: commands a second, bytes a second, how long commands waited for their handler (QUEUE) and
+/// how long they took from then on (SERVICE), mean and 99th percentile, commands in flight, commands that failed since
+/// the line before, CPU. Durations are of a sample of the commands; a percentile is the bound that is next above, at most
+/// twice what it was. On a terminal the table is shown in place (q and Enter, or Ctrl-C, ends it); else tables follow each
+/// other. It goes on when lunboxd is restarted.
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("top"))]
+pub struct Top {
+    /// How often to look
+    #[arg(long, value_name = "SECONDS", value_parser = super::seconds, default_value = "2")]
+    pub interval: Duration,
+    /// Look once, over one interval
+    #[arg(long)]
+    pub once: bool,
+    /// End after so many looks
+    #[arg(long, value_name = "N", conflicts_with = "once", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// What to sort by: the largest first
+    #[arg(long, value_name = "KEY", value_enum, default_value_t = SortKey::Name)]
+    pub sort: SortKey,
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// What devices are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SortKey {
+    /// Their names
+    Name,
+    /// Commands a second
+    Iops,
+    /// Bytes a second, read and written
+    Bandwidth,
+    /// 99th percentile of the service time
+    Latency,
+    /// Commands that failed
+    Errors,
+    /// CPU time
+    Cpu,
+}
+
+/// Tell of each command that a device completes
+///
+/// One line for each: when it was completed (UTC), the kernel's number for it, its name, what it is about (else the first
+/// 16 bytes of its CDB), bytes of data, how long it waited for its handler and how long it took from then on, status and
+/// sense. It ends with Ctrl-C, or when the device's loop ends. Commands that come too quickly are left out and counted:
+/// the device is never held up.
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("trace"))]
+pub struct Trace {
+    /// Its name as in configfs (user_0/disk), as the UIO node has it (tcm-user/0/disk), or only disk if no other
+    /// device is called that
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// End after so many commands
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// Look for what keeps lunboxd from working, and say what to do about it
+///
+/// Looks at kernel modules, configfs, UIO nodes, the bus, lunboxd itself and its files, settings of the kernel, and what
+/// the jail needs. Changes nothing. One line for each: ok, warning or problem, and what to do. Fails if there is a problem.
+/// It must be run by root to see everything.
+#[derive(Debug, Args)]
+#[command(after_help = extras::help("doctor"))]
+pub struct Doctor {
+    /// Write what was found, reports of lunboxd, its configuration, the last lines of its log and the target
+    /// configuration's text files (without secrets) into this .tar.gz, which must not exist; for a bug report
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+    /// Look at the system below this directory instead of /
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
     /// Which daemon.
     #[command(flatten)]
     pub daemon: Daemon,

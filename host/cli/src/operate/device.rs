@@ -60,7 +60,7 @@ fn list(daemon: &Daemon, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// `user_2` before `user_10`, and the 2 of `disk2` before that of `disk10`.
-fn order(name: &str) -> Vec<(String, u64)> {
+pub(super) fn order(name: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut rest = name;
     while !rest.is_empty() {
@@ -161,6 +161,23 @@ fn fields(device: &DeviceReport) -> Vec<(&'static str, String)> {
             human::count(counters.aborts)
         ),
     ));
+    let limit = match device.command_timeout_s {
+        0 => "no limit".to_owned(),
+        seconds => format!("longer than {seconds} s"),
+    };
+    fields.push((
+        "",
+        format!(
+            "{} in flight, {} of these aborted and waiting for the store, {} timed out ({limit}), {} LUN resets",
+            human::count(counters.in_flight),
+            human::count(counters.aborting),
+            human::count(counters.timeouts),
+            human::count(counters.lun_resets)
+        ),
+    ));
+    if let Some(on) = device.write_cache {
+        fields.push(("write cache", if on { "on" } else { "off: each write is durable" }.to_owned()));
+    }
     fields.push(("read", human::bytes(counters.bytes_read)));
     fields.push(("written", human::bytes(counters.bytes_written)));
     fields.push((

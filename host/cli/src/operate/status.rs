@@ -58,6 +58,13 @@ fn fields(report: &StatusReport) -> Vec<(&'static str, String)> {
     if report.memory_bytes > 0 {
         fields.push(("memory", human::bytes(report.memory_bytes)));
     }
+    if let Some(metrics) = &report.metrics {
+        fields.push(("metrics", metrics.clone()));
+    }
+    if report.log_lines_lost > 0 {
+        let lost = human::count(report.log_lines_lost);
+        fields.push(("log", format!("{lost} lines were lost: see that its disk has room and is not slow")));
+    }
     fields
 }
 
@@ -96,7 +103,12 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(!text.contains("memory"), "what is not known is not shown: {text}");
+        for unknown in ["memory", "metrics", "log="] {
+            assert!(!text.contains(unknown), "what is not known is not shown: {text}");
+        }
+        report.log_lines_lost = 1234;
+        report.metrics = Some("127.0.0.1:9287".to_owned());
+        assert!(shown(&report).contains("metrics=127.0.0.1:9287\nlog=1,234 lines"), "{}", shown(&report));
         report.single_process = true;
         report.policy = Some("/etc/lunbox/policy.toml".to_owned());
         let text = shown(&report);

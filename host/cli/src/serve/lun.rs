@@ -165,6 +165,8 @@ impl Surroundings<'_> {
                 max_transfer: geometry.max_transfer,
                 limits: Limits::default(),
                 backend: Backend::Auto,
+                command_timeout: None,
+                write_cache: None,
             },
             events: Arc::new(move |event| {
                 if matches!(event, Event::Ended(_)) {

@@ -42,6 +42,21 @@ pub(super) fn serve(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
             say(stream, &Said { id, ok: Some(Answer::Following), ..Said::default() })?;
             return follow(stream, &follower);
         }
+        if let Request::Trace { device } = &request {
+            let (follower, teller) = Follower::of_commands()?;
+            match shared.service.trace(device, teller) {
+                Ok(tracing) => {
+                    say(stream, &Said { id, ok: Some(Answer::Following), ..Said::default() })?;
+                    let followed = follow(stream, &follower);
+                    drop(tracing);
+                    return followed;
+                }
+                Err(refusal) => {
+                    refuse(stream, id, refusal)?;
+                    continue;
+                }
+            }
+        }
         match shared.service.answer(request.clone()) {
             Ok(mut answer) => {
                 if let Answer::Status(report) = &mut answer {
@@ -77,7 +92,7 @@ fn say(mut stream: &UnixStream, said: &Said) -> io::Result<()> {
     stream.write_all(&line)
 }
 
-/// Hands events on until the peer goes.
+/// Hands events on until the peer goes, or nothing follows any more.
 fn follow(mut stream: &UnixStream, follower: &Follower) -> io::Result<()> {
     let mut ignored = [0; 512];
     loop {
@@ -87,6 +102,9 @@ fn follow(mut stream: &UnixStream, follower: &Follower) -> io::Result<()> {
         }
         if waiting.lost > 0 {
             say(stream, &Said { lost: Some(waiting.lost), ..Said::default() })?;
+        }
+        if waiting.ended {
+            return Ok(());
         }
         let mut fds =
             [PollFd::new(stream.as_fd(), PollFlags::POLLIN), PollFd::new(follower.wake(), PollFlags::POLLIN)];

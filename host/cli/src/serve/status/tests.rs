@@ -17,6 +17,11 @@ fn device(faults: u64) -> DeviceStatus {
         syscalls: 0,
         bad_plans: 0,
         cpu_ns: 5,
+        timeouts: 0,
+        lun_resets: 0,
+        aborting: 0,
+        in_flight: 0,
+        write_cache: true,
     }
 }
 
