@@ -1,13 +1,22 @@
-//! The command line.
+//! The command line: tcmu-runner's options, and our own.
 //!
-//! The daemon starts itself as `lunboxd worker …` and `lunboxd compile …`. These are nobody else's business and not in
+//! The daemon starts itself as `lunboxd worker …`, `lunboxd compile …` and `lunboxd check …`. These are nobody else's business and not in
 //! the help.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
-use clap::Parser;
-use tracing::level_filters::LevelFilter;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use lunbox_log::Level;
+
+use crate::open_files::{LEAST, MOST};
+
+/// The name by which others look for us, if we are started by it.
+pub const RUNNER: &str = "tcmu-runner";
+
+/// What of tcmu-runner this is compatible with. Others compare the last word of `--version` with what they need.
+const RUNNER_VERSION: &str = "1.6.2";
 
 /// What `--help` says after the options.
 const MORE: &str = "\
@@ -15,6 +24,7 @@ Examples:
   lunboxd                                    serve, with the handlers of the system
   lunboxd -d --handler-path ./handlers       try out handlers of one's own, and see details
   lunboxd --list-handlers                    what can be written into dev_config, and stop
+  lunboxd --check                            whether configuration, policy and handlers are in order, and stop
 
 A device is made with targetcli (/backstores/user:file create name=disk size=1G cfgstring=/srv/disk.img)
 or in configfs (dev_config=file//srv/disk.img).
@@ -22,18 +32,27 @@ or in configfs (dev_config=file//srv/disk.img).
 Devices run in worker processes, one for each tenant of the policy file, which are confined: they hold descriptors
 and can open nothing. The daemon starts a worker again that has died; workers outlive the daemon.
 
-Log lines go to stderr. SIGTERM and SIGINT end daemon and workers in good order: commands in progress are finished,
+What is set in the configuration file counts more than options, these more than the environment (TCMU_LOGDIR). The
+file may be changed at any time: log_level, log_dir, foreign_subtypes and metrics take effect at once.
+
+Log lines go to DIR/tcmu-runner.log, to the journal or syslog, and to stderr unless that is the journal. SIGHUP has
+the file opened again, after it was renamed. SIGTERM and SIGINT end daemon and workers in good order: commands in progress are finished,
 new ones are answered BUSY meanwhile. Afterwards commands wait in the kernel for the next daemon, as long as
 attrib/cmd_time_out of their device says (30 s unless changed). SIGUSR2 (or `lunbox handover`) ends the daemon alone:
 workers go on serving, and the next daemon takes them over, also if it is of another version.
 
-Exit status: 0 after SIGTERM, SIGINT or SIGUSR2, --help, --version and --list-handlers; 1 when the daemon could not
-start, lost its connection to the kernel, or did not understand its command line.";
+Exit status: 0 after SIGTERM, SIGINT or SIGUSR2, --help, --version and --list-handlers, and after --check if it found
+no problem; 1 when it did, when the daemon could not start, lost its connection to the kernel, or did not understand
+its command line.";
 
 /// Serves TCM-User devices (LIO's user backstores) with sandboxed handlers.
 #[derive(Debug, Parser)]
-#[command(name = "lunboxd", version, after_help = MORE)]
+#[command(name = "lunboxd", version, infer_long_args = true, args_override_self = true, after_help = MORE)]
 pub struct Cli {
+    /// Configuration file; one that is missing is an empty one
+    #[arg(long, value_name = "FILE", default_value = lunbox_conf::PATH)]
+    pub config: PathBuf,
+
     /// Directory with the handlers: every handler_*.wasm and handler_*.cwasm in it is loaded
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/lunbox/handlers")]
     pub handler_path: PathBuf,
@@ -55,17 +74,52 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", default_value = "/var/cache/lunbox")]
     pub cache_dir: PathBuf,
 
-    /// How much to log: 0 and 1 errors, 2 warnings, 3 what happens, 4 and 5 details
-    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=5))]
-    pub log_level: u8,
+    /// Directory of the log file, unless the configuration file has log_dir; made if it is missing [default:
+    /// /var/log]
+    #[arg(short = 'l', long, value_name = "DIR", value_parser = OsStringValueParser::new().map(log_directory))]
+    pub tcmu_log_dir: Option<PathBuf>,
+
+    /// How much to log, unless the configuration file has log_level: 0 critical, 1 errors, 2 warnings, 3 what happens,
+    /// 4 details, 5 every command [default: 3]
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub log_level: Option<u8>,
 
     /// The same as --log-level 5
     #[arg(short, long, conflicts_with = "log_level")]
     pub debug: bool,
 
+    /// How many files may be open, from 65536 to 1048576; without it as many as the service's limit allows
+    #[arg(short = 'f', long, value_name = "N", value_parser = nofile, allow_hyphen_values = true)]
+    pub nofile: Option<u64>,
+
+    /// Look whether configuration, policy and handlers are in order, print what is not, and stop
+    #[arg(long, conflicts_with = "list_handlers")]
+    pub check: bool,
+
     /// Load the handlers (without --cache-dir), print what they are and how their devices are configured, and stop
     #[arg(long)]
     pub list_handlers: bool,
+}
+
+/// Too long a path is cut, as tcmu-runner does; the log can not be opened then, and the message shows it.
+fn log_directory(path: OsString) -> PathBuf {
+    let bytes = path.as_encoded_bytes();
+    let cut = bytes.get(..lunbox_conf::MAX_PATH).unwrap_or(bytes);
+    PathBuf::from(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(cut))
+}
+
+/// A number as atol(3) takes it: blanks, a sign, digits; whatever follows is ignored, and without digits it is 0.
+fn nofile(text: &str) -> Result<u64, String> {
+    let text = text.trim_start();
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let end = digits.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(digits.len());
+    // Too many digits are out of range in any case.
+    let number = if end == 0 { 0 } else { digits[..end].parse().unwrap_or(u64::MAX) };
+    if (LEAST..=MOST).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("the number of open files must be from {LEAST} to {MOST}"))
+    }
 }
 
 /// What this process is to be.
@@ -76,7 +130,9 @@ pub enum Role {
     /// A worker that the daemon started.
     Worker(WorkerCli),
     /// A compiler that the daemon started.
-    Compiler(CompilerCli),
+    Compiler(ChildCli),
+    /// A child that the daemon started to have a cfgstring looked at by its handler.
+    Checker(ChildCli),
 }
 
 /// What the daemon tells a worker.
@@ -91,7 +147,7 @@ pub struct WorkerCli {
     pub build: String,
     /// Log level
     #[arg(long)]
-    pub level: LevelFilter,
+    pub level: Level,
     /// User and group to become
     #[arg(long, value_parser = user)]
     pub user: Option<(u32, u32)>,
@@ -100,13 +156,13 @@ pub struct WorkerCli {
     pub required: bool,
 }
 
-/// What the daemon tells a compiler.
+/// What the daemon tells a child that does one thing and ends.
 #[derive(Debug, Parser)]
 #[command(name = "lunboxd compile", about = "Started by lunboxd only")]
-pub struct CompilerCli {
+pub struct ChildCli {
     /// Log level
     #[arg(long)]
-    pub level: LevelFilter,
+    pub level: Level,
     /// End if it can not be confined in every way
     #[arg(long)]
     pub required: bool,
@@ -126,101 +182,40 @@ pub fn role(arguments: impl IntoIterator<Item = OsString>) -> Result<Role, clap:
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("worker") => WorkerCli::try_parse_from(&arguments[1..]).map(Role::Worker),
-        Some("compile") => CompilerCli::try_parse_from(&arguments[1..]).map(Role::Compiler),
-        _ => Cli::try_parse_from(arguments).map(Role::Supervisor),
+        Some("compile") => ChildCli::try_parse_from(&arguments[1..]).map(Role::Compiler),
+        Some("check") => ChildCli::try_parse_from(&arguments[1..]).map(Role::Checker),
+        _ => {
+            let name = program(arguments.first());
+            Cli::from_arg_matches(&command(name).try_get_matches_from(arguments)?).map(Role::Supervisor)
+        }
     }
 }
 
+/// [`RUNNER`] if that is what we were started as, else our own name.
+pub fn program(argument: Option<&OsString>) -> &'static str {
+    let file = argument.and_then(|path| Path::new(path).file_name());
+    if file == Some(OsStr::new(RUNNER)) { RUNNER } else { "lunboxd" }
+}
+
+/// The definition of the command line of a program of this name. The last word of its version is a bare version of
+/// tcmu-runner, which gluster-block and others compare.
+fn command(name: &'static str) -> clap::Command {
+    let version = if name == RUNNER {
+        RUNNER_VERSION
+    } else {
+        // Literals only: the version is compared by shell scripts.
+        concat!(env!("CARGO_PKG_VERSION"), ", compatible with tcmu-runner 1.6.2")
+    };
+    debug_assert!(version.ends_with(RUNNER_VERSION), "one version for both names");
+    Cli::command().name(name).bin_name(name).version(version)
+}
+
 impl Cli {
-    /// The log level in tracing's terms. There is no level above errors, so 0 is 1.
-    pub fn level(&self) -> LevelFilter {
-        match if self.debug { 5 } else { self.log_level } {
-            0 | 1 => LevelFilter::ERROR,
-            2 => LevelFilter::WARN,
-            3 => LevelFilter::INFO,
-            4 => LevelFilter::DEBUG,
-            _ => LevelFilter::TRACE,
-        }
+    /// The level that the command line asks for.
+    pub fn level(&self) -> Option<Level> {
+        if self.debug { Some(Level::TRACE) } else { self.log_level.and_then(Level::new) }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-
-    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from([&["lunboxd"], arguments].concat())
-    }
-
-    #[test]
-    fn the_definition_is_sound_and_the_help_tells_what_it_promises() {
-        Cli::command().debug_assert();
-        let help = Cli::command().render_long_help().to_string();
-        for option in [
-            "--handler-path",
-            "--cache-dir",
-            "--log-level",
-            "--debug",
-            "--list-handlers",
-            "--version",
-            "--policy",
-            "--run-dir",
-            "--single-process",
-        ] {
-            assert!(help.contains(option), "{option}");
-        }
-        assert!(help.contains("Examples:") && help.contains("Exit status:"));
-        assert!(help.contains("0 and 1 errors") && help.contains("attrib/cmd_time_out"));
-    }
-
-    #[test]
-    fn defaults_and_levels() {
-        let cli = parse(&[]).unwrap();
-        assert_eq!(cli.handler_path, PathBuf::from("/usr/lib/lunbox/handlers"));
-        assert_eq!(cli.cache_dir, PathBuf::from("/var/cache/lunbox"));
-        assert_eq!(cli.level(), LevelFilter::INFO);
-        assert_eq!(parse(&["-d"]).unwrap().level(), LevelFilter::TRACE);
-        let levels = [
-            ("0", LevelFilter::ERROR),
-            ("1", LevelFilter::ERROR),
-            ("2", LevelFilter::WARN),
-            ("3", LevelFilter::INFO),
-            ("4", LevelFilter::DEBUG),
-            ("5", LevelFilter::TRACE),
-        ];
-        for (level, expected) in levels {
-            assert_eq!(parse(&["--log-level", level]).unwrap().level(), expected);
-        }
-    }
-
-    #[test]
-    fn the_daemons_own_children_are_not_offered_to_anybody() {
-        let help = Cli::command().render_long_help().to_string();
-        assert!(!help.contains("compile ") && !help.contains("--tenant"), "{help}");
-        let role = |line: &str| role(line.split(' ').map(OsString::from));
-        let worker =
-            role("lunboxd worker --tenant a.uio3 --build 1 --level info --user 7:8 --required").unwrap();
-        let Role::Worker(worker) = worker else { panic!("{worker:?}") };
-        assert_eq!((worker.tenant.as_str(), worker.build.as_str()), ("a.uio3", "1"));
-        assert_eq!((worker.user, worker.required, worker.level), (Some((7, 8)), true, LevelFilter::INFO));
-        let compiler = role("lunboxd compile --level warn").unwrap();
-        assert!(matches!(compiler, Role::Compiler(CompilerCli { required: false, .. })));
-        let compiler = role("lunboxd compile --level warn --required").unwrap();
-        assert!(matches!(compiler, Role::Compiler(CompilerCli { required: true, .. })));
-        assert!(matches!(role("lunboxd -d").unwrap(), Role::Supervisor(_)));
-        assert!(role("lunboxd worker").is_err());
-        assert!(role("lunboxd worker --tenant a --build 1 --level info --user root").is_err());
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused() {
-        assert_eq!(parse(&["--log-level", "6"]).unwrap_err().kind(), ErrorKind::ValueValidation);
-        assert_eq!(parse(&["--no-such-option"]).unwrap_err().kind(), ErrorKind::UnknownArgument);
-        assert_eq!(parse(&["stray"]).unwrap_err().kind(), ErrorKind::UnknownArgument);
-        assert_eq!(parse(&["-d", "--log-level", "1"]).unwrap_err().kind(), ErrorKind::ArgumentConflict);
-        assert_eq!(parse(&["-V"]).unwrap_err().kind(), ErrorKind::DisplayVersion);
-        assert_eq!(parse(&["-h"]).unwrap_err().kind(), ErrorKind::DisplayHelp);
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
-//! Compiling a component in a child that is confined and has little time.
+//! Compiling a component in a child that is confined and has little time; and other work with what strangers wrote.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, SendError, channel};
 use std::time::Duration;
 
@@ -61,18 +61,41 @@ impl Compiler {
     /// # Errors
     /// See [`CompileError`]. The child has ended.
     pub fn compile(&self, component: &[u8], expected: &Expected) -> Result<Artifact, CompileError> {
+        let input = input("lunbox-component", |file| file.write_all(component))?;
+        let (artifact, over) =
+            self.ask("compile", self.limit, input, |answer| Artifact::read_from(answer, expected))?;
+        match artifact {
+            Err(_) if over => Err(CompileError::TooLong(self.limit)),
+            artifact => Ok(artifact?),
+        }
+    }
+
+    /// Starts a child that does one thing, reads its answer, and says whether the child was killed because it took longer
+    /// than `limit`. Blocks until it has ended.
+    pub(crate) fn ask<A>(
+        &self,
+        word: &'static str,
+        limit: Duration,
+        input: File,
+        read: impl FnOnce(ChildStdout) -> A,
+    ) -> io::Result<(A, bool)> {
         let mut command = Command::new(&self.executable);
         lunbox_jail::scrub(&mut command);
-        command.arg0("lunboxd-compile").args(["compile", "--level", &self.level]).process_group(0);
+        // Its log lines are to look like ours: local time, and priorities if stderr is the journal's.
+        for name in ["TZ", "JOURNAL_STREAM"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.arg0(format!("lunboxd-{word}")).args([word, "--level", &self.level]).process_group(0);
         if self.required {
             command.arg("--required");
         }
-        command.stdin(input(component)?).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let (done, finished) = channel::<()>();
         let (hand_over, handed_over) = channel::<Child>();
-        let limit = self.limit;
         // Before the child: one that nobody watches would never end.
-        let watch = std::thread::Builder::new().name("compile-limit".to_owned()).spawn(move || {
+        let watch = std::thread::Builder::new().name(format!("{word}-limit")).spawn(move || {
             let Ok(mut child) = handed_over.recv() else { return false };
             let over = finished.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
             end(&mut child);
@@ -82,26 +105,22 @@ impl Compiler {
         let answer = child.stdout.take();
         if let Err(SendError(mut child)) = hand_over.send(child) {
             end(&mut child);
-            return Err(io::Error::other("its watch has ended").into());
+            return Err(io::Error::other("its watch has ended"));
         }
         let Some(answer) = answer else {
-            return Err(io::Error::other("it has no standard output").into());
+            return Err(io::Error::other("it has no standard output"));
         };
-        let artifact = Artifact::read_from(answer, expected);
+        let answer = read(answer);
         // It may be about to write more than was read; nothing of that is wanted.
         drop(done);
-        let over = watch.join().unwrap_or(false);
-        match artifact {
-            Err(_) if over => Err(CompileError::TooLong(self.limit)),
-            artifact => Ok(artifact?),
-        }
+        Ok((answer, watch.join().unwrap_or(false)))
     }
 }
 
-/// The component as a file: a child that does not read can not hold up the writer.
-fn input(component: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("lunbox-component", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(component)?;
+/// What a child reads, as a file: one that does not read can not hold up the writer.
+pub(crate) fn input(name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
+    let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+    write(&mut file)?;
     file.rewind()?;
     Ok(file)
 }
@@ -110,8 +129,8 @@ fn end(child: &mut Child) {
     // One that has ended needs no signal; it was not waited for, so its number is still its own.
     let _ = child.kill();
     match child.wait() {
-        Ok(status) => tracing::debug!("compiler: {status}"),
-        Err(error) => tracing::warn!("the compiler was not waited for: {error}"),
+        Ok(status) => tracing::debug!("child: {status}"),
+        Err(error) => tracing::warn!("a child was not waited for: {error}"),
     }
 }
 
@@ -155,9 +174,12 @@ mod tests {
 
     #[test]
     fn a_child_that_answers_something_else_is_not_waited_for_until_it_ends() {
+        let place = tempfile::tempdir().unwrap();
+        let program = place.path().join("compiler");
+        std::fs::write(&program, "#!/bin/sh\nexec yes\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let begin = Instant::now();
-        // It writes its arguments without end.
-        let error = compile_with(Path::new("/usr/bin/yes"), TIME_LIMIT);
+        let error = compile_with(&program, TIME_LIMIT);
         assert!(matches!(error, CompileError::Answer(_)), "{error}");
         assert!(begin.elapsed() < TIME_LIMIT);
     }

@@ -22,7 +22,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lunbox_tcmu::{Change, DeviceEvent, DeviceId, Event, EventKind, Minor, Netlink, NetlinkError};
+use lunbox_tcmu::{
+    Change, DeviceEvent, DeviceId, DeviceName, Event, EventKind, Minor, Netlink, NetlinkError,
+};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -133,6 +135,8 @@ pub struct Control<K, S: Starter> {
     phase: Phase,
     /// Events were lost.
     overrun: bool,
+    /// Handlers have come: devices may wait for them.
+    look_again: bool,
     /// Devices are to be left to a successor.
     leaving: bool,
     /// The daemon is told to do something else than to serve: no device is moved any more.
@@ -171,6 +175,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             jobs: Jobs::default(),
             phase: Phase::Starting,
             overrun: false,
+            look_again: false,
             leaving: false,
             told_to_stop: false,
             outdated: BTreeMap::new(),
@@ -197,7 +202,11 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         loop {
             if self.overrun {
                 self.overrun = false;
-                self.resynchronise()?;
+                self.look_again = false;
+                self.resynchronise(stop)?;
+            }
+            if std::mem::take(&mut self.look_again) {
+                self.look_at_what_waits(stop)?;
             }
             self.work_off();
             if self.step(Some(stop), None)? {
@@ -365,12 +374,18 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
     }
 
-    fn dispatch(&mut self, event: DeviceEvent) {
+    fn dispatch(&mut self, mut event: DeviceEvent) {
         tracing::debug!(?event, "event");
         let Some(minor) = event.minor.or_else(|| self.registry.find(event.device_id?)) else {
             return self.without_node(&event);
         };
         let entry = self.registry.entry(minor);
+        if let (None, Some(served)) = (event.device_id, &entry.served)
+            && event.kind != EventKind::Added
+        {
+            // The number is known, so the writer need not hang.
+            event.device_id = Some(served.id);
+        }
         let Some(job) = entry.job else { return self.act(minor, event) };
         // The job that leaves a device to the successor works in its configfs directory, which is locked as long
         // as a removal, or a change with a removal behind it, waits for our answer: it must not wait for the job.
@@ -407,6 +422,10 @@ impl<K: Kernel, S: Starter> Control<K, S> {
 
     /// Acts on an event of a node on which no job works.
     fn act(&mut self, minor: Minor, event: DeviceEvent) {
+        if self.is_left_alone(minor, &event) {
+            tracing::debug!(?event, "left to another daemon");
+            return self.registry.tidy(minor);
+        }
         match event.kind {
             // It goes on waiting, and the successor finds it.
             EventKind::Added if self.phase == Phase::Stopping => self.registry.tidy(minor),
@@ -431,32 +450,40 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     self.registry.tidy(minor);
                 }
             },
-            EventKind::Reconfigured(Change::Size(bytes)) => match self.take_device(minor, event.device_id) {
-                Some(device) => self.begin(minor, Some(event), Job::Resize { minor, device, bytes }),
-                None => {
-                    // While a predecessor's devices are being taken over, the writer had better try again.
-                    let known = self.later.is_known(Chore::TakeOver, minor);
-                    let serving = self.phase == Phase::Serving;
-                    let errno = if serving && !known { Errno::ENODEV } else { Errno::EAGAIN };
-                    self.answer(&event, Err(errno));
-                    self.registry.tidy(minor);
-                }
-            },
-            EventKind::Reconfigured(ref change) => {
-                let what = match change {
-                    Change::Config(_) => "dev_config",
-                    Change::WriteCache(_) => "emulate_write_cache",
-                    Change::Size(_) | Change::Unknown => "this attribute",
-                };
+            EventKind::Reconfigured(Change::Unknown) => {
                 let device = event.name.as_deref().unwrap_or("a device");
                 tracing::warn!(
                     device,
-                    "{what} can not be changed while the device is enabled; create it anew"
+                    "this attribute can not be changed while the device is enabled; create it anew"
                 );
                 self.answer(&event, Err(Errno::EOPNOTSUPP));
                 self.registry.tidy(minor);
             }
+            EventKind::Reconfigured(ref change) => {
+                let change = change.clone();
+                match self.take_device(minor, event.device_id) {
+                    Some(device) => self.begin(minor, Some(event), Job::Change { minor, device, change }),
+                    None => {
+                        // While a predecessor's devices are being taken over, the writer had better try again.
+                        let known = self.later.is_known(Chore::TakeOver, minor);
+                        let serving = self.phase == Phase::Serving;
+                        let errno = if serving && !known { Errno::ENODEV } else { Errno::EAGAIN };
+                        self.answer(&event, Err(errno));
+                        self.registry.tidy(minor);
+                    }
+                }
+            }
         }
+    }
+
+    /// The event is about a device that another daemon serves, or may serve. What is served here is ours.
+    fn is_left_alone(&mut self, minor: Minor, event: &DeviceEvent) -> bool {
+        if self.registry.served(minor).is_some() {
+            return false;
+        }
+        let Some(Ok(name)) = event.name.as_deref().map(DeviceName::parse) else { return false };
+        let subtype = &name.subtype;
+        self.around.foreign.is_left_alone(subtype, self.starter.serves(subtype))
     }
 
     /// The device that is served at a node is not the one that is meant.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use lunbox_control::{
     Answer, Code, CountersReport, DeviceHealth, DeviceReport, GrantReport, Greeting, HandlerReport,
-    LimitsReport, PROTOCOL, Refusal, Request, Service, StatusReport, find_device,
+    LimitsReport, PROTOCOL, Refusal, Request, Service, StatusReport, Teller, Tracing, find_device,
 };
 use lunbox_tcmu::{DeviceName, Minor};
 use lunbox_wire::{DeviceStatus, Health};
@@ -19,7 +19,9 @@ use crate::device::Device;
 use crate::handlers::Handlers;
 use crate::journal::milliseconds;
 use crate::mailbox::Mailbox;
+use crate::metrics::Serving;
 use crate::records::{Record, Records};
+use crate::statistics;
 use crate::workers::{self, Pool, Worker, ask_for_status};
 
 /// How long the control thread may take. It never waits for anything, but it may have much to do.
@@ -39,8 +41,8 @@ pub struct Door {
     pub records: Arc<Records>,
     /// The workers.
     pub pool: Arc<Pool>,
-    /// The handlers, as they are told.
-    pub handlers: Vec<HandlerReport>,
+    /// The handlers. They come and go.
+    pub handlers: Handlers,
     /// Version and build of this program.
     pub program: String,
     /// When it was started.
@@ -49,10 +51,14 @@ pub struct Door {
     pub policy: Option<PathBuf>,
     /// Device loops run in this process.
     pub single_process: bool,
+    /// The log, for what it lost; none in tests.
+    pub log: Option<lunbox_log::Handle>,
+    /// Where metrics are served.
+    pub metrics: Serving,
 }
 
 /// The handlers as they are told.
-pub fn handlers(handlers: &Handlers) -> Vec<HandlerReport> {
+fn told(handlers: &Handlers) -> Vec<HandlerReport> {
     let told = handlers.iter().map(|handler| {
         let description = &handler.manifest.description;
         HandlerReport {
@@ -129,12 +135,14 @@ impl Door {
             single_process: self.single_process,
             policy: self.policy.as_ref().map(|path| path.display().to_string()),
             jail,
-            handlers: self.handlers.clone(),
+            handlers: told(&self.handlers),
             workers: count(self.pool.alive().len()),
             worker_restarts: workers.iter().map(|worker| worker.restarts).sum(),
             devices: count(devices.len()),
             devices_serving: count(serving),
             memory_bytes: workers::memory(pid()),
+            log_lines_lost: self.log.as_ref().map_or(0, lunbox_log::Handle::lost),
+            metrics: self.metrics.address(),
             ..StatusReport::default()
         })
     }
@@ -197,9 +205,27 @@ impl Service for Door {
                 ));
             }
             Request::Handover => Answer::Done,
-            // The server answers that itself.
-            Request::Events => Answer::Following,
+            Request::Statistics => {
+                Answer::Statistics(Box::new(statistics::collect(&self.pool, &self.records)))
+            }
+            // The server answers these itself.
+            Request::Events | Request::Trace { .. } => Answer::Following,
         })
+    }
+
+    fn trace(&self, device: &str, teller: Teller) -> Result<Tracing, Refusal> {
+        let records = self.records.all();
+        let names: Vec<(String, &Arc<Record>)> =
+            records.iter().map(|record| (record.name(), record)).collect();
+        let record = find_device(device, names.iter().map(|(name, record)| (name.as_str(), *record)))?;
+        let Some(worker) = record.worker() else {
+            return Err(busy(
+                "nobody serves it at the moment (lunbox device show says why); try again when it is served",
+            ));
+        };
+        let tracing = worker.trace(record.minor(), teller);
+        let tracing = tracing.map_err(|error| Refusal::new(Code::Failed, error.to_string()))?;
+        Ok(Box::new(tracing))
     }
 
     fn answered(&self, request: &Request) {
@@ -290,22 +316,9 @@ fn describe(record: &Record, state: Option<&DeviceState>, counters: Option<&Devi
             hostcall_bytes: limits.hostcall_bytes.into(),
             log_lines_per_second: limits.log_lines_per_second.into(),
         },
-        counters: counters.map_or_else(CountersReport::default, count),
+        command_timeout_s: device.command_timeout_s,
+        write_cache: counters.map(|counters| counters.write_cache).or(device.write_cache),
+        counters: counters.map_or_else(CountersReport::default, statistics::counters),
         restarts: state.map_or(0, |state| state.revivals),
-    }
-}
-
-fn count(status: &DeviceStatus) -> CountersReport {
-    CountersReport {
-        commands: status.commands,
-        failures: status.failures,
-        busy: status.busy,
-        bytes_read: status.bytes_read,
-        bytes_written: status.bytes_written,
-        faults: status.faults,
-        instances: status.instances,
-        resets: status.resets,
-        aborts: status.aborts,
-        cpu_ns: status.cpu_ns,
     }
 }

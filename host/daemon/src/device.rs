@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use lunbox_control::EventKind;
 use lunbox_grant::{Description, FenceError, Fenced, Master, Patience, Wait};
-use lunbox_tcmu::Minor;
-use lunbox_wire::{Device as Served, Ending, Refusal as Kind, Request};
+use lunbox_tcmu::{Change, Minor};
+use lunbox_wire::{Call, Device as Served, Ending, Refusal as Kind, Request};
 use nix::errno::Errno;
 
 use crate::journal::Journal;
@@ -16,8 +16,8 @@ use crate::records::{Record, Records};
 use crate::service::{Cancel, Condition, Refusal, Running, Setback};
 use crate::workers::{AskError, Confines, Pool, Worker};
 
-/// How long commands in progress may take before a change of size is given up.
-const RESIZE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long commands in progress, or a flush, may take before a change is given up.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a worker may take to start a loop: it loads a handler and reads from the storage.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -70,6 +70,10 @@ pub struct Device {
     warned: bool,
     /// Stores on whose locks the fence stood.
     locked: Vec<usize>,
+    /// `emulate_write_cache` as configfs has it, if that is known.
+    write_cache: Option<bool>,
+    /// No change of size has failed since the last one that was done: a worker that did not answer may have done it.
+    size_is_known: bool,
 }
 
 impl Device {
@@ -94,7 +98,17 @@ impl Device {
             fresh: None,
             warned: false,
             locked: Vec::new(),
+            write_cache: None,
+            size_is_known: true,
         }
+    }
+
+    /// Notes what `emulate_write_cache` is in configfs, so that the same value written again is no change. It says
+    /// nothing of the LUN: until somebody changes it, the handler's word counts.
+    #[must_use]
+    pub fn with_write_cache(mut self, write_cache: Option<bool>) -> Self {
+        self.write_cache = write_cache;
+        self
     }
 
     /// Notes that a worker serves it already.
@@ -115,6 +129,66 @@ impl Device {
 
     fn refused(&self, reason: impl std::fmt::Display) -> Setback {
         Setback::Refused(format!("{}: {reason}", self.name()))
+    }
+
+    /// This is its `dev_config`. An empty text behind the subtype may have a slash before it or not.
+    fn is_config(&self, text: &str) -> bool {
+        let name = self.record.device().name;
+        let config = name.splitn(4, '/').nth(3).unwrap_or_default();
+        config == text || config.strip_suffix('/') == Some(text) || text.strip_suffix('/') == Some(config)
+    }
+
+    fn resize(&mut self, bytes: u64) -> Result<(), Refusal> {
+        // Management tools write what they know of a device again when they restore it.
+        if self.size_is_known && self.record.device().size == bytes {
+            return Ok(());
+        }
+        let minor = self.minor().0;
+        let patience_ms = u64::try_from(CHANGE_PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let asked = self.ask_for_change(|call| Request::Resize { call, minor, bytes, patience_ms });
+        self.size_is_known = asked.is_ok();
+        if asked.is_ok() {
+            self.record.set_size(bytes);
+        }
+        asked
+    }
+
+    fn switch_write_cache(&mut self, on: bool) -> Result<(), Refusal> {
+        if self.write_cache == Some(on) {
+            return Ok(());
+        }
+        if self.worker.as_ref().is_some_and(|worker| worker.outdated()) {
+            let reason = "its worker is of another build and is about to be replaced; try again".to_owned();
+            return Err(Refusal { errno: Errno::EAGAIN, reason });
+        }
+        let minor = self.minor().0;
+        let patience_ms = u64::try_from(CHANGE_PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let asked = self.ask_for_change(|call| Request::WriteCache { call, minor, on, patience_ms });
+        self.write_cache = asked.is_ok().then_some(on);
+        if asked.is_ok() {
+            self.record.set_write_cache(on);
+        }
+        asked
+    }
+
+    /// Has the worker change something.
+    fn ask_for_change(&self, request: impl FnOnce(Call) -> Request) -> Result<(), Refusal> {
+        let Some(worker) = &self.worker else {
+            let reason = "nothing serves it; see the log".to_owned();
+            return Err(Refusal { errno: Errno::ENODEV, reason });
+        };
+        worker.ask_for(&[], CHANGE_PATIENCE.saturating_mul(2) + SLACK, request).map_err(|error| {
+            let errno = match &error {
+                AskError::Refused(Kind::Invalid, _) => Errno::EINVAL,
+                AskError::Refused(Kind::Unsupported, _) => Errno::EOPNOTSUPP,
+                AskError::Refused(Kind::Gone, _) => Errno::ENODEV,
+                AskError::Refused(Kind::Failed, _) | AskError::Link(_) => Errno::EIO,
+                AskError::Refused(Kind::TimedOut | Kind::StoreBusy, _)
+                | AskError::Lost
+                | AskError::Silent(_) => Errno::EAGAIN,
+            };
+            Refusal { errno, reason: error.to_string() }
+        })
     }
 
     /// Waits until whoever served the device before has let go of it, whatever stores it has: locks tell nothing where
@@ -381,33 +455,19 @@ impl Running for Device {
         }
     }
 
-    fn resize(&mut self, bytes: u64) -> Result<(), Refusal> {
-        let refusal = |errno, reason: String| Refusal { errno, reason };
-        let Some(worker) = &self.worker else {
-            return Err(refusal(Errno::ENODEV, "nothing serves it; see the log".to_owned()));
-        };
-        let minor = self.minor().0;
-        let patience_ms = u64::try_from(RESIZE_PATIENCE.as_millis()).unwrap_or(u64::MAX);
-        let asked = worker.ask_for(&[], RESIZE_PATIENCE.saturating_mul(2) + SLACK, |call| Request::Resize {
-            call,
-            minor,
-            bytes,
-            patience_ms,
-        });
-        let Err(error) = asked else {
-            self.record.set_size(bytes);
-            return Ok(());
-        };
-        let errno = match &error {
-            AskError::Refused(Kind::Invalid, _) => Errno::EINVAL,
-            AskError::Refused(Kind::Unsupported, _) => Errno::EOPNOTSUPP,
-            AskError::Refused(Kind::Gone, _) => Errno::ENODEV,
-            AskError::Refused(Kind::Failed, _) | AskError::Link(_) => Errno::EIO,
-            AskError::Refused(Kind::TimedOut | Kind::StoreBusy, _) | AskError::Lost | AskError::Silent(_) => {
-                Errno::EAGAIN
+    fn change(&mut self, change: &Change) -> Result<(), Refusal> {
+        match change {
+            Change::Size(bytes) => self.resize(*bytes),
+            Change::WriteCache(on) => self.switch_write_cache(*on),
+            Change::Config(text) if self.is_config(text) => Ok(()),
+            Change::Config(_) => Err(Refusal {
+                errno: Errno::EOPNOTSUPP,
+                reason: "a device that is enabled keeps its dev_config; create it anew".to_owned(),
+            }),
+            Change::Unknown => {
+                Err(Refusal { errno: Errno::EOPNOTSUPP, reason: "there is no such setting here".to_owned() })
             }
-        };
-        Err(refusal(errno, error.to_string()))
+        }
     }
 
     fn stop(mut self, patience: Duration) -> Result<(), String> {

@@ -10,7 +10,7 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use lunbox_engine::{
@@ -32,11 +32,36 @@ pub struct Installed {
     pub path: PathBuf,
 }
 
-/// Handlers by subtype. Does not change once it is loaded.
-#[derive(Debug, Default)]
-pub struct Handlers {
+/// Handlers by subtype. Clones are the same: what [`Handlers::reload`] brings is seen by all at once. A handler that
+/// was taken out before stays usable.
+#[derive(Clone, Debug, Default)]
+pub struct Handlers(Arc<RwLock<Set>>);
+
+/// What there is at one moment.
+#[derive(Clone, Debug, Default)]
+struct Set {
     by_subtype: BTreeMap<String, Arc<Installed>>,
     refused: Vec<(PathBuf, String)>,
+}
+
+/// What [`Handlers::reload`] found, by subtype.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// There was none of this subtype.
+    pub appeared: Vec<String>,
+    /// There is none of this subtype any more.
+    pub vanished: Vec<String>,
+    /// Another component, which devices get that are started from now on.
+    pub changed: Vec<String>,
+    /// Files that can not be used, and why, as far as that was not known before.
+    pub refused: Vec<(PathBuf, String)>,
+}
+
+impl Changes {
+    /// Everything is as it was.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why one file is no handler.
@@ -123,6 +148,83 @@ impl Handlers {
         loader: &Loader,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Self, DirectoryError> {
+        Ok(Self(Arc::new(RwLock::new(Set::load(directory, loader, stop, &Set::default())?))))
+    }
+
+    /// Looks at the directory anew. What devices run is not touched: they go on with the handler that they have. Where
+    /// a file that was loaded is there and can not be used now, perhaps because somebody is just writing it, the
+    /// handler that it was stays. Blocks while components are compiled; if `stop` says so nothing changes.
+    ///
+    /// # Errors
+    /// See [`DirectoryError`]; nothing has changed.
+    pub fn reload(
+        &self,
+        directory: &Path,
+        loader: &Loader,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Changes, DirectoryError> {
+        let before = self.set().clone();
+        let after = Set::load(directory, loader, stop, &before)?;
+        if stop() {
+            return Ok(Changes::default());
+        }
+        let changes = before.changes(&after);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = after;
+        Ok(changes)
+    }
+
+    fn set(&self) -> RwLockReadGuard<'_, Set> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a handler unless its subtype is taken.
+    pub fn add(&mut self, handler: Installed) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).add(Arc::new(handler), &Set::default());
+    }
+
+    /// The handler of exactly this subtype.
+    pub fn get(&self, subtype: &str) -> Option<Arc<Installed>> {
+        self.set().by_subtype.get(subtype).cloned()
+    }
+
+    /// All handlers, in the order of their subtypes, as they are now.
+    pub fn iter(&self) -> impl Iterator<Item = Arc<Installed>> + use<> {
+        let all: Vec<_> = self.set().by_subtype.values().cloned().collect();
+        all.into_iter()
+    }
+
+    /// Subtypes and what to write behind them, for those who ask at the bus.
+    pub fn descriptions(&self) -> Vec<(String, String)> {
+        let described = |handler: Arc<Installed>| {
+            let description = &handler.manifest.description;
+            (description.subtype.clone(), description.config_help.clone())
+        };
+        self.iter().map(described).collect()
+    }
+
+    /// Files that look like handlers and are not used, and why.
+    pub fn refused(&self) -> Vec<(PathBuf, String)> {
+        self.set().refused.clone()
+    }
+
+    /// The subtypes that there are, or "none"; for messages.
+    pub fn subtypes(&self) -> String {
+        let set = self.set();
+        if set.by_subtype.is_empty() {
+            return "none".to_owned();
+        }
+        set.by_subtype.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Set {
+    /// All of a directory. What is in `before` and has not changed is not told again.
+    fn load(
+        directory: &Path,
+        loader: &Loader,
+        stop: &(dyn Fn() -> bool + Sync),
+        before: &Self,
+    ) -> Result<Self, DirectoryError> {
         let paths = handler_files(directory)?;
         let loaded: Mutex<Vec<Option<Result<Installed, HandlerError>>>> =
             Mutex::new(paths.iter().map(|_| None).collect());
@@ -134,75 +236,98 @@ impl Handlers {
                     while !stop() {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(path) = paths.get(index) else { return };
-                        let result = loader.load(path);
+                        let result = loader.load_unless_known(path, before.at(path).map(Arc::as_ref));
                         loaded.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
                     }
                 });
             }
         });
-        let mut handlers = Self::default();
+        let mut set = Self::default();
         let loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
         for (path, result) in paths.into_iter().zip(loaded) {
-            match result {
-                Some(Ok(handler)) => handlers.add(handler),
-                Some(Err(error)) => {
-                    tracing::error!(path = %path.display(), "handler not loaded: {error}");
-                    handlers.refused.push((path, error.to_string()));
+            let known = before.at(&path);
+            match (result, known) {
+                // Devices are started with the same file as before.
+                (Some(Ok(handler)), Some(known)) if handler.digest == known.digest => {
+                    set.take_over(Arc::clone(known), before);
                 }
-                None => {}
+                (Some(Ok(handler)), _) => set.add(Arc::new(handler), before),
+                (Some(Err(error)), known) => {
+                    let refused = (path, error.to_string());
+                    if !before.refused.contains(&refused) {
+                        let kept =
+                            if known.is_some() { "; the one that was loaded before stays" } else { "" };
+                        tracing::error!(path = %refused.0.display(), "handler not loaded: {error}{kept}");
+                    }
+                    set.refused.push(refused);
+                    if let Some(known) = known {
+                        set.take_over(Arc::clone(known), before);
+                    }
+                }
+                (None, _) => {}
             }
         }
-        Ok(handlers)
+        Ok(set)
     }
 
-    /// Adds a handler unless its subtype is taken.
-    pub fn add(&mut self, handler: Installed) {
-        let description = &handler.manifest.description;
-        match self.by_subtype.entry(description.subtype.clone()) {
+    /// The handler that was loaded from a file.
+    fn at(&self, path: &Path) -> Option<&Arc<Installed>> {
+        self.by_subtype.values().find(|handler| handler.path == path)
+    }
+
+    /// Puts a handler in its place, and tells of it.
+    fn add(&mut self, handler: Arc<Installed>, before: &Self) {
+        if let Some(handler) = self.take_over(handler, before) {
+            let description = &handler.manifest.description;
+            tracing::info!(
+                path = %handler.path.display(),
+                subtype = description.subtype,
+                version = description.version,
+                "loaded {:?}",
+                description.name
+            );
+        }
+    }
+
+    /// Puts a handler in its place unless its subtype is taken.
+    fn take_over(&mut self, handler: Arc<Installed>, before: &Self) -> Option<&Installed> {
+        match self.by_subtype.entry(handler.manifest.description.subtype.clone()) {
             Entry::Occupied(taken) => {
-                tracing::error!(
-                    path = %handler.path.display(),
-                    "handler not used: subtype {:?} is taken by {}; remove one of the two",
-                    taken.key(),
-                    taken.get().path.display(),
-                );
-                let problem = format!("subtype {:?} is taken", taken.key());
-                self.refused.push((handler.path, problem));
+                let refused = (handler.path.clone(), format!("subtype {:?} is taken", taken.key()));
+                if !before.refused.contains(&refused) {
+                    tracing::error!(
+                        path = %handler.path.display(),
+                        "handler not used: subtype {:?} is taken by {}; remove one of the two",
+                        taken.key(),
+                        taken.get().path.display(),
+                    );
+                }
+                self.refused.push(refused);
+                None
             }
-            Entry::Vacant(free) => {
-                tracing::info!(
-                    path = %handler.path.display(),
-                    subtype = free.key(),
-                    version = description.version,
-                    "loaded {:?}",
-                    description.name
-                );
-                free.insert(Arc::new(handler));
-            }
+            Entry::Vacant(free) => Some(free.insert(handler)),
         }
     }
 
-    /// The handler of exactly this subtype.
-    pub fn get(&self, subtype: &str) -> Option<&Arc<Installed>> {
-        self.by_subtype.get(subtype)
-    }
-
-    /// All handlers, in the order of their subtypes.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Installed>> {
-        self.by_subtype.values()
-    }
-
-    /// Files that look like handlers and are not used, and why.
-    pub fn refused(&self) -> &[(PathBuf, String)] {
-        &self.refused
-    }
-
-    /// The subtypes that there are, or "none"; for messages.
-    pub fn subtypes(&self) -> String {
-        if self.by_subtype.is_empty() {
-            return "none".to_owned();
+    /// What has become of it.
+    fn changes(&self, after: &Self) -> Changes {
+        let new = |subtype: &&String| !self.by_subtype.contains_key(*subtype);
+        let gone = |subtype: &&String| !after.by_subtype.contains_key(*subtype);
+        let other = |(subtype, handler): (&String, &Arc<Installed>)| {
+            let before = self.by_subtype.get(subtype)?;
+            (before.digest != handler.digest).then(|| subtype.clone())
+        };
+        Changes {
+            appeared: after.by_subtype.keys().filter(new).cloned().collect(),
+            vanished: self.by_subtype.keys().filter(gone).cloned().collect(),
+            changed: after.by_subtype.iter().filter_map(other).collect(),
+            refused: after
+                .refused
+                .iter()
+                .filter(|refused| !self.refused.contains(refused))
+                .cloned()
+                .collect(),
         }
-        self.by_subtype.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -212,6 +337,11 @@ impl Loader {
     /// # Errors
     /// See [`HandlerError`].
     pub fn load(&self, path: &Path) -> Result<Installed, HandlerError> {
+        self.load_unless_known(path, None)
+    }
+
+    /// The same, but one of this digest need not be compiled again: its container is used.
+    fn load_unless_known(&self, path: &Path, known: Option<&Installed>) -> Result<Installed, HandlerError> {
         let (component, digest) = match HandlerFile::read(path)? {
             HandlerFile::Precompiled(container) => {
                 let artifact = Artifact::of_precompiled(container, &self.engine)?;
@@ -223,6 +353,10 @@ impl Loader {
                 (component, digest)
             }
         };
+        if let Some(Installed { manifest, container, .. }) = known.filter(|known| known.digest == digest) {
+            let (manifest, container) = (manifest.clone(), Arc::clone(container));
+            return Ok(Installed { manifest, digest, container, path: path.to_owned() });
+        }
         if let Some(Shelved { file, manifest }) = self.shelf.as_ref().and_then(|shelf| shelf.get(&digest)) {
             return Ok(Installed { manifest, digest, container: Arc::new(file), path: path.to_owned() });
         }

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lunbox_tcmu::{
-    Configfs, ConfigfsError, DeviceDirectory, DeviceId, DeviceName, Minor, Uio, UioError, UioNode,
+    Change, Configfs, ConfigfsError, DeviceDirectory, DeviceId, DeviceName, Minor, Uio, UioError, UioNode,
 };
 use nix::errno::Errno;
 
+use crate::foreign::Foreign;
 use crate::journal::Journal;
 use crate::service::{Cancel, Refusal, Running, Setback, Starter};
 
@@ -106,14 +107,14 @@ pub enum Job<D> {
         /// Its name.
         name: DeviceName,
     },
-    /// Change the size.
-    Resize {
+    /// Change a setting while the device serves.
+    Change {
         /// The device's node.
         minor: Minor,
         /// The device.
         device: D,
-        /// Bytes.
-        bytes: u64,
+        /// What is to be.
+        change: Change,
     },
     /// End a device.
     Stop {
@@ -219,14 +220,14 @@ pub enum Finished<D> {
         /// Why not.
         result: Result<(), String>,
     },
-    /// [`Job::Resize`].
-    Resized {
+    /// [`Job::Change`].
+    Changed {
         /// The device's node.
         minor: Minor,
         /// The device.
         device: D,
-        /// Bytes.
-        bytes: u64,
+        /// What was to be.
+        change: Change,
         /// Whether it was done.
         result: Result<(), Refusal>,
     },
@@ -273,6 +274,8 @@ pub struct Surroundings {
     pub retries: [Duration; 3],
     /// Told what happens.
     pub journal: Journal,
+    /// What other daemons serve.
+    pub foreign: Foreign,
 }
 
 impl<D: Running> Job<D> {
@@ -288,7 +291,7 @@ impl<D: Running> Job<D> {
             | Self::Revive { minor, .. }
             | Self::HandOver { minor, .. }
             | Self::Unblock { minor, .. }
-            | Self::Resize { minor, .. }
+            | Self::Change { minor, .. }
             | Self::Stop { minor, .. }
             | Self::Discard { minor, .. }
             | Self::Serial { minor, .. } => *minor,
@@ -323,7 +326,7 @@ impl<D: Running> Job<D> {
             | Self::Discard { name, .. }
             | Self::Serial { name, .. } => Some(name),
             Self::Stop { block, .. } => block.as_ref(),
-            Self::Admit { .. } | Self::Resize { .. } => None,
+            Self::Admit { .. } | Self::Change { .. } => None,
         }
     }
 
@@ -352,9 +355,9 @@ impl<D: Running> Job<D> {
                 let result = unblock(&around.configfs.device(&name));
                 Finished::Unblocked { minor, name, result }
             }
-            Self::Resize { minor, mut device, bytes } => {
-                let result = device.resize(bytes);
-                Finished::Resized { minor, device, bytes, result }
+            Self::Change { minor, mut device, change } => {
+                let result = device.change(&change);
+                Finished::Changed { minor, device, change, result }
             }
             Self::Stop { minor, device, block } => {
                 let directory = block.map(|name| around.configfs.device(&name));

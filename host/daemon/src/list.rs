@@ -13,7 +13,7 @@ use crate::handlers::{Handlers, Installed};
 pub fn print(handlers: &Handlers) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     for handler in handlers.iter() {
-        describe(handler, &mut out)?;
+        describe(&handler, &mut out)?;
     }
     Ok(())
 }

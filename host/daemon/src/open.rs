@@ -3,15 +3,20 @@
 
 use std::fmt;
 use std::fs::File;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lunbox_engine::Limits;
-use lunbox_grant::{Cfgstring, Claims, Geometry, Kind, Locator, Master, Wanted, Wording, parse, whole_text};
+use lunbox_grant::{
+    Access, Cfgstring, Claims, FenceError, Geometry, GrantError, Kind, Locator, Master, Patience, Wanted,
+    Wording, parse, whole_text,
+};
 use lunbox_policy::{Policy, Tenant};
 use lunbox_tcmu::{Configfs, DeviceId, DeviceName, Held, Minor, Uio, UioError, UioNode};
 use lunbox_wire::{Device as Served, Handler, Limits as Allowance, RingKind, Store, StoreKind};
+use nix::errno::Errno;
 
 use crate::device::{Device, Foundation};
 use crate::handlers::{Handlers, Installed};
@@ -66,6 +71,34 @@ fn text(error: impl fmt::Display) -> String {
 struct Granted {
     stores: Vec<Master>,
     options: Vec<(String, String)>,
+    /// A store that was to be written can only be read.
+    write_protected: bool,
+    /// Seconds after which a command counts as late.
+    command_timeout: Option<NonZeroU32>,
+}
+
+/// What the kernel keeps of a `dev_config`, in bytes; it cuts longer ones without a word (`TCMU_CONFIG_LEN`).
+const KEPT: usize = 255;
+
+/// Opens a store; one that can not be written for reading, and then true. What is wanted for reading only is not looked
+/// at.
+fn open_store(wanted: &Wanted<'_>, claims: &Arc<Claims>) -> Result<(Master, bool), GrantError> {
+    let master = Master::open(wanted, claims)?;
+    if !wanted.access.writes() {
+        return Ok((master, false));
+    }
+    // Asked of a description of its own, which goes at once. Who has the lock is no matter here.
+    let look = Patience { limit: Some(Duration::ZERO), cancel: None, waiting: None };
+    match master.describe(&look) {
+        Err(FenceError::Open(GrantError::Denied {
+            errno: Errno::EROFS | Errno::EACCES | Errno::EPERM,
+            ..
+        })) => {}
+        _ => return Ok((master, false)),
+    }
+    drop(master);
+    let master = Master::open(&Wanted { access: Access::ReadOnly, ..*wanted }, claims)?;
+    Ok((master, true))
 }
 
 impl Opener {
@@ -91,16 +124,14 @@ impl Opener {
         memory_bytes: u64,
     ) -> Result<Granted, String> {
         let config = Cfgstring::parse(&name.config);
-        if let Some(seconds) = config.command_timeout {
-            tracing::warn!(
-                device = %name,
-                "tcmur_cmd_time_out={seconds} is ignored; the kernel's attrib/cmd_time_out limits commands"
-            );
+        for warning in &config.warnings {
+            tracing::warn!(device = %name, "{warning}");
         }
         let whole = whole_text();
         let schema = handler.manifest.schema.as_ref().unwrap_or(&whole);
         let parsed = parse(schema, &config.text).map_err(text)?;
         let mut stores = Vec::new();
+        let mut write_protected = false;
         for request in parsed.stores {
             let wanted = Wanted {
                 device: &name.to_string(),
@@ -111,9 +142,24 @@ impl Opener {
                 shared: request.locator.path().is_some_and(|path| tenant.is_shared(path)),
                 memory_bytes,
             };
-            stores.push(Master::open(&wanted, &self.claims).map_err(text)?);
+            let (master, protected) = open_store(&wanted, &self.claims).map_err(text)?;
+            if protected {
+                write_protected = true;
+                tracing::warn!(
+                    device = %name,
+                    store = %master.locator(),
+                    "it can not be opened for writing (a read-only file system or disk, or its permissions): the LUN is \
+                     write-protected; put that right, then disable and enable it"
+                );
+            }
+            stores.push(master);
         }
-        Ok(Granted { stores, options: parsed.options })
+        Ok(Granted {
+            stores,
+            options: parsed.options,
+            write_protected,
+            command_timeout: config.command_timeout,
+        })
     }
 
     /// A device that is not fenced and does not run.
@@ -129,7 +175,24 @@ impl Opener {
             ));
         }
         let geometry = self.geometry(name)?;
-        let Granted { stores, options } = self.grant(name, handler, tenant, geometry.size.0)?;
+        let cut = name.subtype.len() + 1 + name.config.len() >= KEPT;
+        let granted = self.grant(name, &handler, tenant, geometry.size.0).map_err(|error| {
+            let hint =
+                if cut { "; the kernel keeps 255 bytes of dev_config and may have cut it" } else { "" };
+            format!("{error}{hint}")
+        })?;
+        if cut {
+            tracing::warn!(
+                device = %name,
+                "dev_config is as long as the kernel keeps it, 255 bytes, and may have been cut; use a shorter one"
+            );
+        }
+        let Granted { stores, options, write_protected, command_timeout } = granted;
+        let directory = self.configfs.device(name);
+        if let Err(error) = directory.notify_of_task_management() {
+            // Kernels before 5.10, and LUNs that are exported already.
+            tracing::debug!(device = %name, "the ring does not tell of aborts if it did not before: {error}");
+        }
         let (kind, ring) = (self.rings)(node.minor, uio);
         let served = Served {
             minor: node.minor.0,
@@ -140,11 +203,13 @@ impl Opener {
             size: geometry.size.0,
             block_size: geometry.block_size.get(),
             max_transfer: u32::try_from(geometry.max_transfer.0).unwrap_or(u32::MAX),
-            read_only: false,
-            handler: describe(handler),
-            stores: stores.iter().map(granted).collect(),
+            read_only: write_protected,
+            handler: describe(&handler),
+            stores: stores.iter().map(as_granted).collect(),
             options,
             limits: allowance(tenant),
+            command_timeout_s: command_timeout.map_or(0, NonZeroU32::get),
+            write_cache: None,
         };
         let foundation = Foundation {
             ring,
@@ -153,7 +218,8 @@ impl Opener {
             worker: worker_of(tenant, node.minor),
             confines: confines(tenant),
         };
-        Ok(Device::new(served, foundation, &self.records, &self.pool, &self.journal))
+        let device = Device::new(served, foundation, &self.records, &self.pool, &self.journal);
+        Ok(device.with_write_cache(directory.write_cache().ok()))
     }
 
     /// A device of a worker that goes on. The worker may be in somebody else's hands: of what it says only that is
@@ -191,9 +257,10 @@ impl Opener {
         device.limits = allowance(tenant);
         let said = device.size;
         // One that is being removed is locked, and the removal waits for our answer.
-        if self.configfs.device(&name).exists()
-            && let Ok(geometry) = self.geometry(&name)
-        {
+        let directory = self.configfs.device(&name);
+        let exists = directory.exists();
+        let write_cache = if exists { directory.write_cache().ok() } else { None };
+        if exists && let Ok(geometry) = self.geometry(&name) {
             device.size = geometry.size.0;
             device.block_size = geometry.block_size.get();
             device.max_transfer = u32::try_from(geometry.max_transfer.0).unwrap_or(u32::MAX);
@@ -214,8 +281,9 @@ impl Opener {
         let foundation =
             Foundation { ring, container, stores: masters, worker: key, confines: confines(tenant) };
         let id = DeviceId(device.id);
-        let device =
-            Device::new(device, foundation, &self.records, &self.pool, &self.journal).served_by(worker);
+        let device = Device::new(device, foundation, &self.records, &self.pool, &self.journal)
+            .with_write_cache(write_cache)
+            .served_by(worker);
         if let Some(record) = self.records.get(minor) {
             record.set_running(running);
         }
@@ -311,7 +379,8 @@ impl Opener {
         }
         let whole = whole_text();
         let schema = handler.manifest.schema.as_ref().unwrap_or(&whole);
-        let parsed = parse(schema, &Cfgstring::parse(&name.config).text).map_err(text)?;
+        let config = Cfgstring::parse(&name.config);
+        let parsed = parse(schema, &config.text).map_err(text)?;
         let asked = parsed.stores.iter().map(|request| (request.option.clone(), request.locator.to_string()));
         if !asked.eq(device.stores.iter().map(|store| (store.option.clone(), store.locator.clone()))) {
             return Err(
@@ -326,8 +395,9 @@ impl Opener {
                 device.handler.version
             );
         }
-        device.handler = describe(handler);
+        device.handler = describe(&handler);
         device.options = parsed.options;
+        device.command_timeout_s = config.command_timeout.map_or(0, NonZeroU32::get);
         for store in &mut device.stores {
             if let StoreKind::Memory { bytes } = &mut store.kind {
                 *bytes = device.size;
@@ -362,7 +432,7 @@ fn described(said: &Handler) -> Handler {
     }
 }
 
-fn granted(store: &Master) -> Store {
+fn as_granted(store: &Master) -> Store {
     Store {
         option: store.option().to_owned(),
         locator: store.locator().to_string(),

@@ -103,6 +103,11 @@ impl Record {
     pub fn set_size(&self, bytes: u64) {
         self.state().device.size = bytes;
     }
+
+    /// Somebody switched its write cache.
+    pub fn set_write_cache(&self, on: bool) {
+        self.state().device.write_cache = Some(on);
+    }
 }
 
 impl Records {

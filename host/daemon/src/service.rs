@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lunbox_tcmu::{DeviceId, DeviceName, Minor, UioError, UioNode};
+use lunbox_tcmu::{Change, DeviceId, DeviceName, Minor, UioError, UioNode};
 use lunbox_wire::Ending;
 use nix::errno::Errno;
 
@@ -120,11 +120,12 @@ pub trait Running: Send + 'static {
     /// Answers [`Notice::IdentityWanted`]; never blocks.
     fn set_serial(&self, serial: String);
 
-    /// Changes the size; blocks for some seconds at the most.
+    /// Changes a setting while the device serves; blocks for some seconds at the most. A value that is in force already
+    /// is no change, and succeeds.
     ///
     /// # Errors
-    /// The old size stays in force.
-    fn resize(&mut self, bytes: u64) -> Result<(), Refusal>;
+    /// The old value stays in force.
+    fn change(&mut self, change: &Change) -> Result<(), Refusal>;
 
     /// Serves what is in the ring, ends the device and closes its UIO node; blocks for about twice `patience` at the
     /// most.

@@ -3,35 +3,49 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
+use lunbox_bus::BusError;
+use lunbox_conf::{Loaded, Watcher};
 use lunbox_control::{EventKind, Server, ServerHandle};
 use lunbox_engine::{Shelf, engine_digest};
+use lunbox_log::{Handle, Level, Options, System, crit};
 use lunbox_policy::{Jail, Policy};
 use lunbox_tcmu::Netlink;
 use lunbox_wire::RingKind;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::bus;
 use crate::cli::Cli;
 use crate::compiler::{Compiler, TIME_LIMIT};
-use crate::control::{Control, Message, Outcome, is_readable};
-use crate::control_socket::{self, Door};
+use crate::control::{Ask, Control, Message, Outcome, is_readable};
+use crate::control_socket::Door;
 use crate::device::Device;
-use crate::handlers::{Handlers, Loader, Overlong};
+use crate::handlers::{Changes, Handlers, Loader, Overlong};
 use crate::job::Surroundings;
 use crate::journal::Journal;
 use crate::list;
 use crate::lock::{InstanceLock, LOCK_PATH};
 use crate::mailbox::{Inbox, Mailbox, mailbox};
+use crate::metrics::{Metrics, Parts, Serving};
 use crate::module::ensure_loaded;
 use crate::open::{Opener, kernel_rings};
+use crate::open_files::raise;
+use crate::preflight;
 use crate::records::Records;
+use crate::reload::{Reloader, Reopener};
+use crate::settings::{Base, Settings};
+use crate::watch::{Watch, Watched};
 use crate::workers::spawn::{Place, directory};
 use crate::workers::{Pool, Spawner};
+
+mod live;
+
+use live::{BusName, Live};
 
 /// How long a device may take to finish its commands before they are cancelled.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,30 +66,115 @@ const OVERLONG: Duration = Duration::from_secs(5 * 60);
 /// This program, also when its file was replaced since.
 const SELF: &str = "/proc/self/exe";
 
-/// Runs the daemon, or does the one thing that was asked for.
-///
-/// # Errors
-/// It could not start, or lost its connection to the kernel.
-pub fn run(cli: &Cli) -> anyhow::Result<()> {
-    if cli.list_handlers {
-        // Without the shelf: a look changes nothing.
-        let loader = loader(cli, None, false)?;
-        return list::print(&Handlers::load(&cli.handler_path, &loader)?);
+/// How long the end waits for the log to be written: its disk may hang.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Runs the daemon, or does the one thing that was asked for. `name` is what we were started as, for the log.
+pub fn main(cli: &Cli, name: &str) -> ExitCode {
+    if cli.list_handlers || cli.check {
+        return look(cli);
     }
-    if !nix::unistd::geteuid().is_root() {
-        bail!("lunboxd must run as root: it opens UIO nodes and answers the kernel; use systemctl or sudo");
+    // tcmu-runner's way, too: what comes before the log goes to standard error as it is.
+    let start = match Start::new(cli, name) {
+        Ok(start) => start,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let log = start.log.clone();
+    let result = run(cli, start);
+    if let Err(error) = &result {
+        tracing::error!("{error:#}");
     }
-    raise_open_files();
-    // Before any thread begins: threads inherit what is blocked.
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2]);
-    signals.thread_block().context("blocking signals")?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .context("making a signalfd")?;
+    crit!("Exiting...");
+    if !log.flush(LAST_WORDS) {
+        eprintln!("{name}: the last lines of the log could not be written");
+    }
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Answers without serving anything.
+fn look(cli: &Cli) -> ExitCode {
+    let options = Options::new(cli.level().unwrap_or(if cli.check { Level::CRIT } else { Level::INFO }));
+    let log = match lunbox_log::start(options) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("lunboxd: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Without the shelf: a look changes nothing.
+    let handlers = || {
+        let level = Base::of_process(cli).under(&lunbox_conf::Conf::default()).level;
+        Ok(Handlers::load(&cli.handler_path, &loader(cli, level, None, false)?)?)
+    };
+    let result = if cli.check {
+        let findings = preflight::look(cli, &Base::of_process(cli), handlers);
+        findings.print(&mut std::io::stdout().lock()).map_err(Into::into).map(|()| !findings.has_problems())
+    } else {
+        handlers().and_then(|handlers| list::print(&handlers)).map(|()| true)
+    };
+    if let Err(error) = &result {
+        tracing::error!("{error:#}");
+    }
+    // Its lines have no other place to be.
+    let _ = log.flush(LAST_WORDS);
+    if matches!(result, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What comes first: signals, configuration, log.
+struct Start {
+    signals: SignalFd,
+    base: Base,
+    settings: Settings,
+    log: Handle,
+}
+
+impl Start {
+    fn new(cli: &Cli, name: &str) -> anyhow::Result<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!(
+                "lunboxd must run as root: it opens UIO nodes and answers the kernel; use systemctl or sudo"
+            );
+        }
+        // Before any thread begins, that of the log included: threads inherit what is blocked.
+        let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2]);
+        signals.thread_block().context("blocking signals")?;
+        let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .context("making a signalfd")?;
+        let base = Base::of_process(cli);
+        let (loaded, unread) = match lunbox_conf::load(&cli.config) {
+            Ok(loaded) => (loaded, None),
+            Err(error) => (Loaded::default(), Some(error)),
+        };
+        let settings = base.under(&loaded.conf);
+        let log = lunbox_log::start(Options {
+            directory: Some(settings.log_directory.clone()),
+            system: System::Detect,
+            name: name.to_owned(),
+            ..Options::new(settings.level)
+        })?;
+        crit!("Starting...");
+        for warning in &loaded.warnings {
+            tracing::warn!("{}: {warning}", cli.config.display());
+        }
+        if let Some(error) = unread {
+            tracing::warn!("{error}; everything is as the command line and the defaults say");
+        }
+        raise(cli.nofile);
+        Ok(Self { signals, base, settings, log })
+    }
+}
+
+fn run(cli: &Cli, start: Start) -> anyhow::Result<()> {
     let policy = Policy::load(&cli.policy).context("policy")?;
     for warning in policy.warnings() {
         tracing::warn!("{warning}");
     }
     let _lock = InstanceLock::take(Path::new(LOCK_PATH))?;
+    // The lock does not reach into other mount namespaces, the bus does. Its name is taken when devices are served.
+    bus::check_free()?;
     let build = build()?;
     tracing::info!(build, policy = ?policy.source(), "starting");
     let sockets = directory(&cli.run_dir).map_err(|error| anyhow!(error))?;
@@ -88,7 +187,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     ensure_loaded(&around.configfs)?;
     // All tenants use what it makes.
     let required = policy.tenants().any(|tenant| tenant.jail == Jail::Required);
-    let loader = loader(cli, Some(&cli.cache_dir), required)?;
+    let level = start.settings.level;
+    let loader = loader(cli, level, Some(&cli.cache_dir), required)?;
     let urgent = urgent(cli)?;
     let handlers = Handlers::load_unless(&cli.handler_path, &loader, &|| is_pending(&urgent))?;
     if is_pending(&urgent) {
@@ -110,26 +210,22 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         }
     });
     let (sender, inbox) = mailbox().context("making an eventfd")?;
-    let spawner = Spawner { place: place(cli, &build), sockets, build, level: level(cli) };
+    let spawner = Spawner { place: place(cli, &build), sockets, build, level: level.to_string() };
     let daemon = Daemon::new(cli, policy, handlers, around, spawner, sender);
-    let door = daemon.listen(cli)?;
+    let serving = Serving::default();
+    let door = daemon.listen(cli, &start.log, &serving)?;
     // Nobody has set it before.
     let _ = publisher.set(door.publisher());
-    daemon.serve(inbox, &signals, &urgent)
-}
-
-/// A device takes some descriptors here, and the usual limit is for programs that use select(2).
-fn raise_open_files() {
-    if let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && now < most
-        && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, most, most)
-    {
-        tracing::warn!("no more than {now} files can be open: {errno}; raise LimitNOFILE for many devices");
-    }
-}
-
-fn level(cli: &Cli) -> String {
-    cli.level().to_string().to_lowercase()
+    let setting = bus::Setting {
+        handlers: daemon.opener.handlers.clone(),
+        checker: loader.compiler.clone(),
+        foreign: daemon.around.foreign.clone(),
+    };
+    let name = BusName::default();
+    let live = daemon.live(&start.log, &door, serving);
+    let _watches = daemon.watch(cli, loader, start.base, start.settings, live, &name);
+    let reopener = Reopener::start(start.log).context("starting a thread")?;
+    daemon.serve(inbox, &start.signals, &urgent, &reopener, || name.own(setting))
 }
 
 /// The signals by which the program ends, for a start that takes long. It is never read: whoever serves does that.
@@ -146,7 +242,7 @@ fn is_pending(signals: &SignalFd) -> bool {
     is_readable(Some(signals.as_fd()))
 }
 
-fn loader(cli: &Cli, shelf: Option<&Path>, required: bool) -> anyhow::Result<Loader> {
+fn loader(cli: &Cli, level: Level, shelf: Option<&Path>, required: bool) -> anyhow::Result<Loader> {
     let engine = engine_digest()?;
     let overlong = shelf.map(|_| Overlong { directory: cli.run_dir.join("overlong"), memory: OVERLONG });
     let shelf = shelf.and_then(|path| {
@@ -157,7 +253,7 @@ fn loader(cli: &Cli, shelf: Option<&Path>, required: bool) -> anyhow::Result<Loa
             })
             .ok()
     });
-    let compiler = Compiler::new(PathBuf::from(SELF), level(cli), TIME_LIMIT).required(required);
+    let compiler = Compiler::new(PathBuf::from(SELF), level.to_string(), TIME_LIMIT).required(required);
     Ok(Loader { compiler, engine, shelf, overlong })
 }
 
@@ -221,18 +317,74 @@ impl Daemon {
     }
 
     /// Answers at the control socket. Without it devices are served all the same.
-    fn listen(&self, cli: &Cli) -> anyhow::Result<ServerHandle> {
+    fn listen(&self, cli: &Cli, log: &Handle, serving: &Serving) -> anyhow::Result<ServerHandle> {
         let door = Door {
             mailbox: self.mailbox.clone(),
             records: Arc::clone(&self.opener.records),
             pool: Arc::clone(&self.opener.pool),
-            handlers: control_socket::handlers(&self.opener.handlers),
+            handlers: self.opener.handlers.clone(),
             program: self.build.clone(),
             started: SystemTime::now(),
             policy: self.opener.policy.source().map(Path::to_owned),
             single_process: self.single_process,
+            log: Some(log.clone()),
+            metrics: serving.clone(),
         };
         Server::start(&cli.run_dir.join("control.sock"), Arc::new(door)).context("control socket")
+    }
+
+    /// What settings that change are put into effect with.
+    fn live(&self, log: &Handle, door: &ServerHandle, serving: Serving) -> Live {
+        let metrics = Metrics::new(Parts {
+            pool: Arc::clone(&self.opener.pool),
+            records: Arc::clone(&self.opener.records),
+            program: self.build.clone(),
+            log: Some(log.clone()),
+            control: Some(door.publisher()),
+            serving,
+        });
+        Live {
+            log: log.clone(),
+            pool: Arc::clone(&self.opener.pool),
+            foreign: self.around.foreign.clone(),
+            metrics: Arc::new(Mutex::new(metrics)),
+        }
+    }
+
+    /// Follows the configuration file and the directory of handlers until the result is dropped. Without that the
+    /// daemon serves all the same.
+    fn watch(
+        &self,
+        cli: &Cli,
+        loader: Loader,
+        base: Base,
+        settings: Settings,
+        live: Live,
+        name: &BusName,
+    ) -> (Option<Watcher>, Option<Watch>) {
+        live.tell_workers();
+        let again = live.clone();
+        live.log.on_reopen(move || again.tell_workers());
+        let configuration = Reloader::new(cli.config.clone(), base, settings, live).watch();
+        let watched = Watched {
+            directory: cli.handler_path.clone(),
+            loader,
+            handlers: self.opener.handlers.clone(),
+            journal: self.around.journal.clone(),
+        };
+        let mailbox = self.mailbox.clone();
+        let name = name.clone();
+        let changed = move |handlers: &Handlers, changes: &Changes| {
+            name.show(handlers);
+            // The kernel may still wait for somebody who serves these.
+            if !changes.appeared.is_empty() {
+                mailbox.send(Message::Ask(Ask::LookAgain));
+            }
+        };
+        let handlers = Watch::start(watched, changed).inspect_err(|error| {
+            tracing::warn!("handlers are not watched: {error}; restart lunboxd after changes");
+        });
+        (configuration, handlers.ok())
     }
 
     fn serve(
@@ -240,11 +392,21 @@ impl Daemon {
         inbox: Inbox<Message<Device>>,
         signals: &SignalFd,
         urgent: &SignalFd,
+        log: &Reopener,
+        own_name: impl FnOnce() -> Result<(), BusError>,
     ) -> anyhow::Result<()> {
         let netlink = Netlink::open()?;
         let opener = Arc::clone(&self.opener);
         let mut control = Control::new(netlink, opener, self.around.clone(), self.mailbox.clone(), inbox);
         control.start_unless(Some(urgent.as_fd()))?;
+        // Whoever was told to end does not begin to be found. Who waits for the name (systemd) may create devices now.
+        if !is_pending(urgent)
+            && let Err(error) = own_name()
+        {
+            // Somebody has come meanwhile. What is served goes on until it is clear who serves it.
+            self.hand_over(&mut control)?;
+            return Err(error.into());
+        }
         let journal = &self.around.journal;
         tracing::info!(devices = control.devices(), "ready");
         journal.supervisor(EventKind::PhaseChanged, "serving");
@@ -257,7 +419,7 @@ impl Daemon {
                 signal.is_some_and(|signal| i32::try_from(signal.ssi_signo) == Ok(wanted as i32))
             };
             if is(Signal::SIGHUP) {
-                tracing::info!("SIGHUP: nothing to read again; the log goes to stderr");
+                log.reopen();
             } else if is(Signal::SIGUSR2) && self.single_process {
                 tracing::warn!(
                     "SIGUSR2: nothing outlives this one process (--single-process); still serving"

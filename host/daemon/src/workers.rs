@@ -10,6 +10,7 @@ pub mod adopt;
 pub mod client;
 mod dying;
 pub mod greeting;
+mod log;
 #[cfg(test)]
 pub(crate) mod scripted;
 pub mod spawn;
@@ -20,13 +21,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lunbox_control::{EventKind, WorkerReport, WorkerState};
+use lunbox_log::Level;
 use lunbox_tcmu::Minor;
 use lunbox_wire::{Device as Served, Hello, Link};
 
 use crate::journal::{Journal, milliseconds};
 use crate::service::{Cancel, Setback};
 
-pub use client::{Answer, AskError, Listener, MOST_DEVICES, Worker, ask_for_status};
+use log::Log;
+
+pub use client::{Answer, AskError, Listener, MOST_DEVICES, Tracing, Worker, ask_all, ask_for_status};
 pub use spawn::{Confines, Spawner};
 
 /// After so long a worker that dies has not died in quick succession.
@@ -41,6 +45,8 @@ pub struct Pool {
     listener: Listener,
     journal: Journal,
     state: Mutex<State>,
+    /// Held while workers are told, so that all hear the last word last.
+    log: Mutex<Option<Log>>,
 }
 
 #[derive(Default)]
@@ -134,11 +140,25 @@ impl Slot {
 impl Pool {
     /// Workers report through `listener`.
     pub fn new(spawner: Spawner, listener: Listener, journal: Journal) -> Arc<Self> {
-        Arc::new(Self { spawner, listener, journal, state: Mutex::default() })
+        Arc::new(Self { spawner, listener, journal, state: Mutex::default(), log: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self) -> MutexGuard<'_, Option<Log>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has all workers of our own build log at this level, and append to this file, too, or to none: those that run, and
+    /// those that will. Before that they log as they were started, or as a predecessor said. Never blocks.
+    pub fn set_log(&self, level: Level, file: Option<OwnedFd>) {
+        let mut log = self.log();
+        let log = log.insert(Log { level, file });
+        for worker in self.alive() {
+            log.tell(&worker);
+        }
     }
 
     fn slot(&self, key: &str) -> Arc<Mutex<Slot>> {
@@ -225,12 +245,18 @@ impl Pool {
             Worker::listen(link, hello, devices, origin, Arc::clone(&self.listener), move |worker| {
                 pool.forget(worker);
             })?;
+        // Until it is among the others: whoever changes the log meanwhile would not find it.
+        let log = self.log();
+        if let Some(log) = &*log {
+            log.tell(&worker);
+        }
         let mut state = self.state();
         // One that has died already was looked for before it was here.
         if !worker.is_lost() {
             state.alive.push(Arc::clone(&worker));
         }
         drop(state);
+        drop(log);
         Ok(worker)
     }
 

@@ -27,6 +27,8 @@ pub enum Ask {
     },
     /// Leave all devices to a successor as they are.
     HandOver,
+    /// There are handlers that there were not: look at devices that nobody serves, and serve those that are ours now.
+    LookAgain,
 }
 
 /// How things are.
@@ -65,6 +67,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 tracing::info!("leaving all devices to a successor");
                 self.leaving = true;
             }
+            Ask::LookAgain => self.look_again = true,
         }
     }
 

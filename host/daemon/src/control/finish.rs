@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lunbox_control::EventKind;
-use lunbox_tcmu::{DeviceEvent, DeviceId, Minor};
+use lunbox_tcmu::{Change, DeviceEvent, DeviceId, DeviceName, Minor};
 use nix::errno::Errno;
 
 use super::later::Chore;
@@ -60,20 +60,17 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 again = self.handed_over(minor, device, result);
                 (minor, None)
             }
-            Finished::Resized { minor, device, bytes, result } => {
+            Finished::Changed { minor, device, change, result } => {
                 let served = self.registry.served(minor);
                 if let Some(served) = served {
+                    let what = in_words(&change);
                     match &result {
                         Ok(()) => {
-                            tracing::info!(device = %served.name, bytes, "resized");
-                            self.around.journal.device(
-                                EventKind::DeviceChanged,
-                                &served.name,
-                                format!("{bytes} bytes"),
-                            );
+                            tracing::info!(device = %served.name, "{what} is in force");
+                            self.around.journal.device(EventKind::DeviceChanged, &served.name, what);
                         }
                         Err(refusal) => {
-                            tracing::warn!(device = %served.name, bytes, "not resized: {}", refusal.reason);
+                            tracing::warn!(device = %served.name, "{what} is refused: {}", refusal.reason);
                         }
                     }
                     served.give_back(device);
@@ -189,13 +186,16 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             }
             Admission::Skipped => None,
             Admission::Refused { id, reason: why } => {
+                let name = self.name_at(minor);
+                let device = name.as_ref().map(tracing::field::display);
                 if reason == Reason::TakeOver {
                     tracing::error!(
+                        device,
                         %minor,
                         "not taken over: {why}; its commands wait until that is put right and lunboxd is restarted"
                     );
                 } else {
-                    tracing::error!(%minor, "not served: {why}");
+                    tracing::error!(device, %minor, "not served: {why}");
                 }
                 self.around.journal.device(EventKind::DeviceRefused, minor, &why);
                 if let Some(id) = id {
@@ -204,6 +204,13 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 Some(Err(ADMISSION_FAILED))
             }
         }
+    }
+
+    /// What the device at a node is called, by the event that is worked on or by the node.
+    fn name_at(&mut self, minor: Minor) -> Option<DeviceName> {
+        let current = self.registry.get(minor).and_then(|entry| entry.current.as_ref()?.name.clone());
+        let told = current.and_then(|name| DeviceName::parse(&name).ok());
+        told.or_else(|| self.around.uio.node(minor).ok().map(|node| node.name))
     }
 
     /// Answers the event that was not received but found.
@@ -218,5 +225,15 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             };
             self.answer(&event, status);
         }
+    }
+}
+
+/// As it was written to configfs.
+fn in_words(change: &Change) -> String {
+    match change {
+        Change::Size(bytes) => format!("dev_size={bytes}"),
+        Change::Config(text) => format!("dev_config={text}"),
+        Change::WriteCache(on) => format!("emulate_write_cache={}", u8::from(*on)),
+        Change::Unknown => "this attribute".to_owned(),
     }
 }

@@ -126,19 +126,26 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         !directory.exists() || directory.device_id().map_or(true, |current| current == id)
     }
 
-    /// Catches up after events were lost.
-    pub(super) fn resynchronise(&mut self) -> Result<(), NetlinkError> {
+    /// Catches up after events were lost. Devices whose `enable` waits for nobody (`nl_reply_supported=-1`) are enabled
+    /// although nobody serves them: they are taken over as after a start.
+    pub(super) fn resynchronise(&mut self, stop: BorrowedFd<'_>) -> Result<(), NetlinkError> {
         tracing::warn!("netlink events were lost; looking at all devices");
-        let result =
-            self.look_for(Reason::Waiting, LOOK, None).and_then(|()| self.while_blocked(None, |_| Ok(())));
-        match result {
-            Err(StartError::Netlink(error)) => Err(error),
-            Err(error) => {
-                tracing::error!("not every device could be looked at: {error}");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        let stop = Some(stop);
+        let result = self
+            .look_for(Reason::Waiting, LOOK, stop)
+            .and_then(|()| self.while_blocked(stop, |_| Ok(())))
+            .and_then(|()| self.look_for(Reason::TakeOver, LOOK, stop));
+        no_more_than_told(result)
+    }
+
+    /// Serves what nobody serves and is ours, now that there are more handlers.
+    pub(super) fn look_at_what_waits(&mut self, stop: BorrowedFd<'_>) -> Result<(), NetlinkError> {
+        tracing::debug!("handlers have come; looking at devices that nobody serves");
+        let stop = Some(stop);
+        let result = self
+            .look_for(Reason::Waiting, LOOK, stop)
+            .and_then(|()| self.look_for(Reason::TakeOver, LOOK, stop));
+        no_more_than_told(result)
     }
 
     /// Ends every event that still waits, then does `work` while no new one can begin.
@@ -226,6 +233,18 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             }
         }
         Ok(true)
+    }
+}
+
+/// Only netlink can not be done without.
+fn no_more_than_told(result: Result<(), StartError>) -> Result<(), NetlinkError> {
+    match result {
+        Err(StartError::Netlink(error)) => Err(error),
+        Err(error) => {
+            tracing::error!("not every device could be looked at: {error}");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -146,6 +146,8 @@ impl World {
                 hostcall_bytes: 1 << 20,
                 log_lines_per_second: 10,
             },
+            command_timeout_s: 0,
+            write_cache: None,
         };
         let foundation = Foundation {
             ring: Vec::new(),

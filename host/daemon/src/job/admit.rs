@@ -54,7 +54,12 @@ fn look_at<S: Starter>(
         }
         Err(error) => return refused(announced, error.to_string()),
     };
-    if !starter.serves(&node.name.subtype) {
+    let ours = starter.serves(&node.name.subtype);
+    if around.foreign.is_left_alone(&node.name.subtype, ours) {
+        tracing::info!(device = %node.name, "left alone: {:?} is another daemon's", node.name.subtype);
+        return Admission::Skipped;
+    }
+    if !ours {
         let known = starter.subtypes();
         let text = format!("no handler for subtype {:?}; known subtypes: {known}", node.name.subtype);
         // Found, not announced: another daemon may be about to answer.

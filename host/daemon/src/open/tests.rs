@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lunbox_contract::{Description, Field, FieldKind, Grammar, Schema};
 use lunbox_engine::{Abilities, Digest, Manifest};
+use lunbox_tcmu::Change;
 use lunbox_wire::{Report, Request};
 
 use super::*;
@@ -171,10 +172,56 @@ fn a_schema_divides_the_text_into_stores_and_values() {
 #[test]
 fn the_daemons_own_arguments_do_not_become_part_of_the_path() {
     let place = Place::new();
-    drop(place.prepare(&format!("file/{};tcmur_cmd_time_out=30", place.path("disk"))).unwrap());
-    assert!(Path::new(&place.path("disk")).exists());
+    let disk = place.path("disk");
+    for (written, seconds) in [
+        (format!("file/{disk};tcmur_cmd_time_out=30"), 30),
+        (format!("file/;tcmur_cmd_timeout=7;{disk}"), 7),
+        (format!("file/{disk};tcmur_cmd_time_out=-1;"), 0),
+        (format!("file/{disk}"), 0),
+    ] {
+        let device = place.prepare(&written).unwrap();
+        assert_eq!(place.opener.records.all().remove(0).device().command_timeout_s, seconds, "{written}");
+        drop(device);
+    }
+    assert!(Path::new(&disk).exists());
     let error = place.refusal("file/relative;tcmur_cmd_time_out=30");
     assert!(error.contains("relative"), "{error}");
+}
+
+#[test]
+fn a_dev_config_that_the_kernel_may_have_cut_is_told() {
+    let place = Place::new();
+    let missing = format!("file/{}/{}", place.path("no-such-directory"), "x".repeat(200));
+    let short = place.refusal(&missing);
+    assert!(!short.contains("255"), "{short}");
+    let long = place.refusal(&format!("{missing:x<255}"));
+    assert!(long.contains("the kernel keeps 255 bytes of dev_config and may have cut it"), "{long}");
+}
+
+#[test]
+fn aborts_are_asked_for_where_the_kernel_can_tell_of_them() {
+    let place = Place::new();
+    let attribute = place.root.path().join("core/user_0/f1/attrib/tmr_notification");
+    fs::write(&attribute, "0").unwrap();
+    drop(place.prepare(&format!("file/{}", place.path("disk"))).unwrap());
+    assert_eq!(fs::read_to_string(&attribute).unwrap(), "1");
+}
+
+#[test]
+fn values_that_are_in_force_are_no_change() {
+    let place = Place::new();
+    fs::write(place.root.path().join("core/user_0/f1/attrib/emulate_write_cache"), "0\n").unwrap();
+    let config = format!("file/{}", place.path("disk"));
+    let mut device = place.prepare(&config).unwrap();
+    // Nothing serves it: whatever is asked of a worker fails.
+    device.change(&Change::Size(1 << 20)).unwrap();
+    device.change(&Change::Config(config.clone())).unwrap();
+    device.change(&Change::WriteCache(false)).unwrap();
+    let errno = |refused: Result<(), crate::service::Refusal>| refused.unwrap_err().errno;
+    assert_eq!(errno(device.change(&Change::Size(2 << 20))), Errno::ENODEV);
+    assert_eq!(errno(device.change(&Change::WriteCache(true))), Errno::ENODEV);
+    assert_eq!(errno(device.change(&Change::Config(format!("{config}2")))), Errno::EOPNOTSUPP);
+    assert_eq!(errno(device.change(&Change::Unknown)), Errno::EOPNOTSUPP);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! control thread. When the link ends, the process is killed and all its devices are lost.
 
 mod question;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::BorrowedFd;
@@ -15,7 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 use lunbox_tcmu::Minor;
 use lunbox_wire::peer::Process;
 use lunbox_wire::{
-    Call, DeviceStatus, Ending, Hello, Link, LinkError, Notice as Said, Refusal, Report, Request,
+    Call, DeviceStatistics, DeviceStatus, Ending, Hello, Link, LinkError, Notice as Said, Refusal, Report,
+    Request,
 };
 
 use super::dying::is_dying;
@@ -23,7 +25,9 @@ use super::greeting::GreetError;
 use crate::service::{Condition, Notice};
 
 use question::Pending;
-pub use question::{Answer, AskError, ask_for_status};
+pub use question::{Answer, AskError, ask_all, ask_for_status};
+use trace::Traces;
+pub use trace::Tracing;
 
 /// How long a process that was killed may take to end before its devices are told: what it has begun in the kernel
 /// may not let go of it. The fence waits for that.
@@ -92,6 +96,7 @@ pub struct Worker {
     /// It left a question unanswered and has said nothing since.
     mute: AtomicBool,
     state: Mutex<State>,
+    traces: Mutex<Traces>,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +105,8 @@ struct State {
     waiting: HashMap<Call, Sender<Answer>>,
     /// What has come of answers in several parts; only of those that somebody waits for.
     status: HashMap<Call, BTreeMap<Minor, DeviceStatus>>,
+    /// The same of answers with statistics.
+    statistics: HashMap<Call, BTreeMap<Minor, DeviceStatistics>>,
     /// Devices that it runs or is about to run; the reason if the loop has ended.
     devices: BTreeMap<Minor, Option<String>>,
     /// Those of them that nobody here supervises.
@@ -139,6 +146,7 @@ impl Worker {
                 devices: devices.iter().map(|&minor| (minor, None)).collect(),
                 ..State::default()
             }),
+            traces: Mutex::default(),
         });
         let heard = Arc::clone(&worker);
         std::thread::Builder::new().name(format!("from-{}", worker.hello.tenant)).stack_size(STACK).spawn(
@@ -222,9 +230,12 @@ impl Worker {
 
     /// Notes that it does not run a device any more.
     pub fn delist(&self, minor: Minor) {
-        let mut state = self.state();
-        state.devices.remove(&minor);
-        state.alone.remove(&minor);
+        {
+            let mut state = self.state();
+            state.devices.remove(&minor);
+            state.alone.remove(&minor);
+        }
+        self.end_traces(minor);
     }
 
     /// It runs a device that nobody here supervises. When the loop ends, the worker is told to let go of its node.
@@ -255,7 +266,12 @@ impl Worker {
     /// Says something that has no answer; never blocks. Whoever has died hears nothing, nor does whoever has not
     /// listened for so long that the link is full.
     pub fn tell(&self, request: &Request) {
-        if let Err(error) = self.link.try_send(request, &[]) {
+        self.tell_with(request, &[]);
+    }
+
+    /// As [`Worker::tell`], with copies of descriptors.
+    pub fn tell_with(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) {
+        if let Err(error) = self.link.try_send(request, descriptors) {
             tracing::debug!(worker = self.hello.tenant, "not told: {error}");
         }
     }
@@ -368,6 +384,7 @@ impl Worker {
         let mut state = self.state();
         state.waiting.remove(&call);
         state.status.remove(&call);
+        state.statistics.remove(&call);
     }
 
     /// Asks for something that is done or not.
@@ -439,6 +456,16 @@ impl Worker {
                     Some(devices) => (call, Answer::Status(devices)),
                     None => continue,
                 },
+                Report::Statistics { call, devices, more } => {
+                    match self.note_statistics(call, devices, more) {
+                        Some(devices) => (call, Answer::Statistics(devices)),
+                        None => continue,
+                    }
+                }
+                Report::Trace { minor, records, lost } => {
+                    self.note_trace(Minor(minor), records, lost);
+                    continue;
+                }
                 Report::Hello(_) | Report::Device(_) => {
                     tracing::error!(worker = self.hello.tenant, "greets a second time; ending it");
                     return;
@@ -455,6 +482,7 @@ impl Worker {
     fn refuse_waiting(&self) -> bool {
         let mut state = self.state();
         state.status.clear();
+        state.statistics.clear();
         let waiting: Vec<_> = state.waiting.drain().map(|(_, sender)| sender).collect();
         drop(state);
         let reason = "descriptors were lost; see that lunboxd may have enough open files (LimitNOFILE)";
@@ -484,6 +512,24 @@ impl Worker {
         if more { None } else { status.remove(&call).map(|kept| kept.into_iter().collect()) }
     }
 
+    /// As [`Self::note_status`].
+    fn note_statistics(
+        &self,
+        call: Call,
+        devices: Vec<(u32, DeviceStatistics)>,
+        more: bool,
+    ) -> Option<Vec<(Minor, DeviceStatistics)>> {
+        let mut state = self.state();
+        let State { waiting, statistics, devices: own, .. } = &mut *state;
+        if !waiting.contains_key(&call) {
+            return None;
+        }
+        let kept = statistics.entry(call).or_default();
+        let devices = devices.into_iter().map(|(minor, statistics)| (Minor(minor), statistics));
+        kept.extend(devices.filter(|(minor, _)| own.contains_key(minor)));
+        if more { None } else { statistics.remove(&call).map(|kept| kept.into_iter().collect()) }
+    }
+
     fn note(&self, minor: Minor, said: Said, listener: &Listener) {
         let notice = match said {
             Said::IdentityWanted => Notice::IdentityWanted,
@@ -491,6 +537,7 @@ impl Worker {
             Said::Recovered => Notice::Recovered,
             Said::Ended(reason) => {
                 let reason = one_line(&reason);
+                self.end_traces(minor);
                 // A worker speaks for its own devices only.
                 match self.state().devices.get_mut(&minor) {
                     Some(ended) => *ended = Some(reason.clone()),
@@ -531,7 +578,9 @@ impl Worker {
             let mut state = self.state();
             state.waiting.clear();
             state.status.clear();
+            state.statistics.clear();
         }
+        self.end_all_traces();
         if let Some(path) = &self.socket
             && let Err(error) = std::fs::remove_file(path)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -52,6 +52,8 @@ pub fn device(minor: u32, name: &str, stores: Vec<Store>) -> Device {
             hostcall_bytes: u32::MAX,
             log_lines_per_second: u32::MAX,
         },
+        command_timeout_s: 0,
+        write_cache: None,
     }
 }
 

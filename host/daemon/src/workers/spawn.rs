@@ -67,7 +67,7 @@ pub struct Spawner {
     pub sockets: PathBuf,
     /// Version of this program, and what tells two builds of one version apart.
     pub build: String,
-    /// What they log: a word of tracing.
+    /// What they log: a word of `lunbox_log::Level`.
     pub level: String,
 }
 
@@ -133,6 +133,12 @@ impl Spawner {
         let (listener, socket) = self.bind(key)?;
         let mut command = Command::new(executable);
         lunbox_jail::scrub(&mut command);
+        // Times in its lines are ours, and so is its standard error.
+        for name in ["TZ", "JOURNAL_STREAM"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
         command.arg0("lunboxd-worker");
         command.args(["worker", "--tenant", key, "--build", &self.build, "--level", &self.level]);
         if let Some((user, group)) = user {

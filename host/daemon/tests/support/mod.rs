@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lunbox_behaviour::components::component;
 use lunbox_daemon::compiler::{CompileError, Compiler};
 use lunbox_daemon::control::{Control, Kernel, Message, Outcome};
-use lunbox_daemon::control_socket::{self, Door};
+use lunbox_daemon::control_socket::Door;
 use lunbox_daemon::device::Device;
 use lunbox_daemon::handlers::{Handlers, Installed, Loader};
 use lunbox_daemon::job::Surroundings;
@@ -261,6 +261,8 @@ impl Machine {
                 hostcall_bytes: 8 << 20,
                 log_lines_per_second: 100,
             },
+            command_timeout_s: 0,
+            write_cache: None,
         };
         let ring = ring_of(&self.rings, Minor(0));
         let mut descriptors: Vec<BorrowedFd<'_>> = ring.iter().map(AsFd::as_fd).collect();
@@ -306,6 +308,7 @@ impl Machine {
             patience: Duration::from_secs(5),
             admission: SOON,
             retries: [Duration::ZERO; 3],
+            foreign: lunbox_daemon::foreign::Foreign::default(),
             journal: Journal::default(),
         };
         let mut handlers = Handlers::default();
@@ -334,11 +337,13 @@ impl Machine {
             mailbox: sender.clone(),
             records: Arc::clone(&starter.opener.records),
             pool: Arc::clone(&pool),
-            handlers: control_socket::handlers(&starter.opener.handlers),
+            handlers: starter.opener.handlers.clone(),
             program: "test".to_owned(),
             started: SystemTime::now(),
             policy: None,
             single_process: false,
+            log: None,
+            metrics: Default::default(),
         };
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
         let (told, ready) = std::sync::mpsc::channel();

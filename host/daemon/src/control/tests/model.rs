@@ -10,14 +10,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use lunbox_tcmu::{
-    Configfs, DeviceEvent, DeviceId, DeviceName, Event, EventKind, Minor, NetlinkError, Uio, UioError,
-    UioNode,
+    Change, Configfs, DeviceEvent, DeviceId, DeviceName, Event, EventKind, Minor, NetlinkError, Uio,
+    UioError, UioNode,
 };
 use lunbox_wire::Ending;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::control::{Control, Kernel, Message};
+use crate::foreign::Foreign;
 use crate::job::Surroundings;
 use crate::journal::Journal;
 use crate::mailbox::{Mailbox, mailbox};
@@ -274,7 +275,14 @@ impl Running for ModelDevice {
         self.state.write_down(format!("serial {} {serial}", self.name));
     }
 
-    fn resize(&mut self, bytes: u64) -> Result<(), Refusal> {
+    fn change(&mut self, change: &Change) -> Result<(), Refusal> {
+        let Change::Size(bytes) = *change else {
+            self.state.write_down(format!("change {} {change:?}", self.name));
+            return match change {
+                Change::WriteCache(true) => Ok(()),
+                _ => Err(Refusal { errno: Errno::EOPNOTSUPP, reason: "not here".to_owned() }),
+            };
+        };
         self.state.write_down(format!("resize {} {bytes}", self.name));
         self.state.pass(&self.name);
         if self.condition() == Condition::Lost {
@@ -303,6 +311,8 @@ pub struct World {
     state: Arc<State>,
     mailbox: Mutex<Option<Mailbox<Message<ModelDevice>>>>,
     later: Mutex<Vec<(String, String, String)>>,
+    /// What other daemons serve.
+    pub foreign: Foreign,
     _directory: tempfile::TempDir,
 }
 
@@ -335,7 +345,13 @@ impl World {
             told: Mutex::default(),
         };
         let state = Arc::new(state);
-        Self { state, mailbox: Mutex::default(), later: Mutex::default(), _directory: directory }
+        Self {
+            state,
+            mailbox: Mutex::default(),
+            later: Mutex::default(),
+            foreign: Foreign::default(),
+            _directory: directory,
+        }
     }
 
     pub fn path(&self, file: &str) -> PathBuf {
@@ -503,6 +519,7 @@ impl World {
             patience: Duration::from_millis(100),
             admission: DEADLINE,
             retries: [0, 1, 2].map(Duration::from_millis),
+            foreign: self.foreign.clone(),
             journal: Journal::new({
                 let state = Arc::clone(&self.state);
                 move |happening| {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use lunbox_tcmu::Minor;
-use lunbox_wire::{Call, DeviceStatus, Refusal, Request};
+use lunbox_wire::{Call, DeviceStatistics, DeviceStatus, Refusal, Request};
 
 use super::Worker;
 
@@ -20,6 +20,8 @@ pub enum Answer {
     Refused(Refusal, String),
     /// Counters of its own devices, each once.
     Status(Vec<(Minor, DeviceStatus)>),
+    /// Statistics of its own devices, each once.
+    Statistics(Vec<(Minor, DeviceStatistics)>),
     /// Descriptors.
     Handles(Vec<OwnedFd>),
 }
@@ -71,12 +73,24 @@ pub fn ask_for_status(
     workers: &[Arc<Worker>],
     patience: Duration,
 ) -> Vec<(Arc<Worker>, Result<Answer, AskError>)> {
+    let status: Question = |call| Request::Status { call };
+    let questions: Vec<_> = workers.iter().map(|worker| (Arc::clone(worker), status)).collect();
+    ask_all(&questions, patience)
+}
+
+/// Makes a request of the number by which its answer is known.
+pub type Question = fn(Call) -> Request;
+
+/// Asks workers one thing each, all at once. Waits for `patience` in all, whoever does not answer.
+pub fn ask_all(
+    questions: &[(Arc<Worker>, Question)],
+    patience: Duration,
+) -> Vec<(Arc<Worker>, Result<Answer, AskError>)> {
     let deadline = Instant::now() + patience;
-    let status = |call| Request::Status { call };
-    let pending: Vec<_> = workers
+    let pending: Vec<_> = questions
         .iter()
         // A full link is not waited for.
-        .map(|worker| (worker, worker.begin(&[], Duration::ZERO, status)))
+        .map(|(worker, question)| (worker, worker.begin(&[], Duration::ZERO, *question)))
         .collect();
     let answers = pending.into_iter().map(|(worker, pending)| {
         let answer = pending.and_then(|pending| Pending { patience, deadline, ..pending }.wait());
