@@ -58,17 +58,34 @@ refused missing-folder '/no/such/folder' file//no/such/folder/x.img "$MIB"
 refused directory 'directory' file//tmp/directory "$MIB"
 refused character-device 'regular file' file//tmp/character "$MIB"
 refused read-only-folder '/mnt/read-only' file//mnt/read-only/x.img "$MIB"
-refused read-only-bind '/mnt/bound/existing.img.*permissions' file//mnt/bound/existing.img "$MIB"
 refused dangling-link '/tmp/dangling.*leads nowhere' file//tmp/dangling "$MIB"
 refused linked-dev 'outside of /dev' file//tmp/devices/no-such-disk "$MIB"
 refused size-zero 'size' file//tmp/zero.img 0
 refused odd-size '1000000.*512|512.*1000000' file//tmp/odd.img 1000000
 refused odd-block '1000' file//tmp/odd.img 1000000 hw_block_size=1000
 refused shared-file 'taken' file//tmp/taken.img $((16 * MIB))
+refused not-utf-8 'UTF-8' "$(printf 'file//tmp/\377\376.img')" "$MIB"
+refused colons 'subtype' 'file:/tmp/x.img' "$MIB"
+refused no-option 'nosuch' 'mirror//tmp/x.img;copy=/tmp/y.img;nosuch=1' "$MIB"
+refused only-slashes 'path|directory' 'file////' "$MIB"
 [ ! -e /tmp/no-such-target.img ] || fail "the target of a dangling link was created"
 [ ! -e /dev/no-such-disk ] || fail "a file was created in /dev"
 within 5 "file descriptors are back to $descriptors" is_back_to fd "$descriptors"
 within 5 "threads are back to $threads" is_back_to task "$threads"
+
+say "as long as the kernel takes, and longer: it cuts at 255 bytes, and nobody hangs"
+for length in 255 256 400; do
+    name=$(head -c $((length - 10)) /dev/zero | tr '\0' x)
+    try_user "long$length" "file//tmp/$name" "$MIB"
+    say "$length bytes: enable ended with $?, $(cat "$CONFIGFS/core/user_0/long$length/enable")"
+    rm_user "long$length"
+    within 5 "its UIO device goes away" has_no_uio "long$length"
+    rm -f "/tmp/xxxx"*
+    daemon_alive
+done
+mk_user odd "file//tmp/a:b;c=d;.img" "$MIB"
+exists "/tmp/a:b;c=d;.img" || fail "no file of that name: $(ls /tmp)"
+rm_user odd
 
 say "a good one is still served"
 mk_user good file//tmp/good.img $((16 * MIB))

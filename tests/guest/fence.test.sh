@@ -39,12 +39,12 @@ for round in $(seq "$rounds"); do
     within 60 "an operation of the worker stands still" stuck_in_kernel "$worker"
     log_mark
     kill -KILL "$worker"
-    within 20 "the log says what is waited for" log_says 'waiting: .*(held by operations of the process that served this device|its storage does not let go of it).*user_0/disk'
+    within 20 "the log says what is waited for" log_says '/disk: waiting: .*(held by operations of the process that served this device|its storage does not let go of it)'
     # The storage stands: so must the LUN. Nothing is waited for here, it is the outage itself.
     stuck=$(completed "$DISK")
     sleep 1
     [ "$(completed "$DISK")" = "$stuck" ] || fail "commands were completed while the storage stood still"
-    ! log_says 'serving again.*disk' || fail "the device was restarted before the fence"
+    ! log_says '/disk: serving again' || fail "the device was restarted before the fence"
     # The other device need not wait for it.
     wait_for_io "$other"
     must 20 dmsetup --noudevsync resume slow

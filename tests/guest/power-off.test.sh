@@ -41,7 +41,7 @@ wait "$DAEMON"
 status=$?
 [ "$status" = 0 ] || fail "lunboxd ended with status $status"
 say "lunboxd left after $((($(now) - began) * 10)) ms"
-log_says 'operations have not ended.*stalled' || fail "the log does not name the device whose storage stands still"
+log_says '/stalled: .*operations have not ended' || fail "the log does not name the device whose storage stands still"
 log_says "kill -9 $worker" || fail "the log does not say what to do about the worker that is left"
 [ "$(workers)" = "$worker" ] || fail "the worker of the stalled device is not left alone: $(workers)"
 

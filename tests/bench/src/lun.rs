@@ -71,6 +71,8 @@ impl Lun {
                 max_transfer: Blocks(4096),
                 limits,
                 backend: Backend::Auto,
+                command_timeout: None,
+                write_cache: None,
             },
             events: Arc::new(|_| {}),
         };

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 use lunbox_wire::{
-    Device, DeviceStatus, Ending, Handler, Health, Hello, Limits, Link, LinkError, MAX_DESCRIPTORS,
-    MAX_MESSAGE, Notice, Refusal, Report, Request, RingKind, Store, StoreKind, VERSION,
+    ClassStatistics, Device, DeviceStatistics, DeviceStatus, Ending, Handler, Health, Hello, Histogram,
+    Limits, Link, LinkError, MAX_DESCRIPTORS, MAX_MESSAGE, Notice, Refusal, Report, Request, RingKind, Store,
+    StoreKind, TraceRecord, VERSION,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -198,11 +199,13 @@ fn device(choices: &mut Choices<'_>) -> Device {
             hostcall_bytes: choices.small(),
             log_lines_per_second: choices.small(),
         },
+        command_timeout_s: choices.small(),
+        write_cache: choices.one_of(&[None, Some(false), Some(true)]),
     }
 }
 
 fn request(choices: &mut Choices<'_>) -> Request {
-    match choices.byte() % 9 {
+    match choices.byte() % 12 {
         0 => Request::Hello { version: choices.small() },
         1 => Request::Start { call: choices.number(), device: Box::new(device(choices)) },
         2 => Request::Serial { minor: choices.small(), serial: choices.text() },
@@ -221,12 +224,20 @@ fn request(choices: &mut Choices<'_>) -> Request {
         5 => Request::Status { call: choices.number() },
         6 => Request::Handles { call: choices.number(), minor: choices.small() },
         7 => Request::Level { level: choices.text() },
+        8 => Request::Statistics { call: choices.number() },
+        9 => Request::Trace { call: choices.number(), minor: choices.small(), on: choices.flag() },
+        10 => Request::WriteCache {
+            call: choices.number(),
+            minor: choices.small(),
+            on: choices.flag(),
+            patience_ms: choices.number(),
+        },
         _ => Request::Leave,
     }
 }
 
 fn report(choices: &mut Choices<'_>) -> Report {
-    match choices.byte() % 7 {
+    match choices.byte() % 9 {
         0 => Report::Hello(Hello {
             version: if choices.flag() { VERSION } else { choices.small() },
             build: choices.text(),
@@ -255,6 +266,12 @@ fn report(choices: &mut Choices<'_>) -> Report {
             more: choices.flag(),
         },
         5 => Report::Handles { call: choices.number() },
+        6 => Report::Statistics {
+            call: choices.number(),
+            devices: choices.list(|choices| (choices.small(), statistics(choices))),
+            more: choices.flag(),
+        },
+        7 => Report::Trace { minor: choices.small(), records: choices.list(record), lost: choices.number() },
         _ => Report::Notice {
             minor: choices.small(),
             notice: match choices.byte() % 4 {
@@ -280,5 +297,50 @@ fn status(choices: &mut Choices<'_>) -> DeviceStatus {
         resets: choices.number(),
         aborts: choices.number(),
         cpu_ns: choices.number(),
+        timeouts: choices.number(),
+        lun_resets: choices.number(),
+        aborting: choices.number(),
+        in_flight: choices.number(),
+        write_cache: choices.flag(),
+    }
+}
+
+fn statistics(choices: &mut Choices<'_>) -> DeviceStatistics {
+    DeviceStatistics {
+        read: class(choices),
+        write: class(choices),
+        flush: class(choices),
+        other: class(choices),
+        in_flight_max: choices.number(),
+        sampled_every: choices.small(),
+    }
+}
+
+fn class(choices: &mut Choices<'_>) -> ClassStatistics {
+    ClassStatistics {
+        commands: choices.number(),
+        errors: choices.number(),
+        bytes: choices.number(),
+        queue: histogram(choices),
+        service: histogram(choices),
+    }
+}
+
+fn histogram(choices: &mut Choices<'_>) -> Histogram {
+    Histogram { sum_ns: choices.number(), buckets: choices.list(Choices::number) }
+}
+
+fn record(choices: &mut Choices<'_>) -> TraceRecord {
+    let half = |choices: &mut Choices<'_>| u16::from_ne_bytes([choices.byte(), choices.byte()]);
+    TraceRecord {
+        at_us: choices.number(),
+        id: half(choices),
+        cdb: choices.list(Choices::byte),
+        cdb_length: half(choices),
+        data_length: choices.number(),
+        status: choices.byte(),
+        sense: choices.flag().then(|| (choices.byte(), choices.byte(), choices.byte())),
+        queue_ns: choices.number(),
+        service_ns: choices.number(),
     }
 }
