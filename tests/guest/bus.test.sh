@@ -1,7 +1,7 @@
 #!/bin/sh
 # The D-Bus service beside that of the image's tcmu-runner: the same objects, interfaces and replies; and where the
 # original is open to abuse, refusals.
-# limit: 200
+# limit: 230
 # machines: uml
 . /host/tests/lib.sh
 . /host/tests/lib-bus.sh
@@ -125,9 +125,8 @@ for _ in range(100):
     handler.CheckConfig("file//tmp/x.img", reply_handler=answered, error_handler=answered, timeout=30)
 loop.run()
 good = answers.count((True, "success"))
-refused = sum(1 for reply in answers if len(reply) == 2 and not reply[0] and "too many" in reply[1])
-assert good + refused == 100 and good > 0 and refused > 50, (good, refused, answers)
-print(good, "of 100 checks at once were made,", refused, "refused")
+assert good == 100, (good, answers)
+print(good, "of 100 checks at once by root are good")
 PYTHON
 must 60 python3 "$SCRATCH/long.py"
 cat "$SCRATCH/must"
@@ -145,7 +144,7 @@ never=$!
 mk_user disk file//tmp/disk.img $((16 * MIB))
 rm_user disk
 is_managed file || fail "the bus is held up"
-within 15 "the call is answered without it" gone "$never"
+within 30 "the call is answered without it" gone "$never"
 grep -q '^(false, ' "$SCRATCH/never" || fail "an unanswered check: $(cat "$SCRATCH/never")"
 say "unanswered: $(cat "$SCRATCH/never")"
 exec 9>&-

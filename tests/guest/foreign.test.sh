@@ -15,6 +15,14 @@ foreign() {
     OTHER=$!
     within 20 "the other program listens" grep -q ready "$SCRATCH/other"
 }
+# external SUBTYPE: starts a program that registers SUBTYPE over the bus, and ends with descriptor 9; sets EXTERNAL.
+external() {
+    : > "$SCRATCH/external"
+    /host/tests/external-handler.py "$1" < "$SCRATCH/hold" > "$SCRATCH/external" 2>&1 &
+    EXTERNAL=$!
+    exec 9> "$SCRATCH/hold"
+    within 20 "the external handler is answered" grep -q succeeded "$SCRATCH/external"
+}
 make() {
     mkdir -p "$CORE/$1"
     put "dev_config=$2" "$CORE/$1/control"
@@ -62,23 +70,49 @@ rm_user ours
 
 say "registered over the bus: left alone whatever tcmu.conf says"
 log_mark
-echo 'foreign_subtypes = answer' > "$CONF"
+# At level 4 the log tells what is left to others.
+printf 'foreign_subtypes = answer\nlog_level = 4\n' > "$CONF"
 within 5 "the new setting is read" log_says 'foreign'
 within 10 "lunboxd owns its bus name" bus_name_owned "$BUS_NAME"
 mkfifo "$SCRATCH/hold"
-/host/tests/external-handler.py foo < "$SCRATCH/hold" > "$SCRATCH/external" 2>&1 &
-external=$!
-exec 9> "$SCRATCH/hold"
-within 20 "the external handler is answered" grep -q succeeded "$SCRATCH/external"
+external foo
 foreign foo 0 2
 make theirs foo/anything
 must 10 put 1 "$CORE/theirs/enable"
 must 10 rmdir "$CORE/theirs"
 within 10 "the other program has answered both" gone "$OTHER"
 
-say "it vanishes: its subtype is nobody's again"
+say "it vanishes while a removal and an enable wait for it: both are answered"
+make gone foo/anything
+foreign foo 0 1
+must 10 put 1 "$CORE/gone/enable"
+within 10 "the other program has answered" gone "$OTHER"
+log_mark
+# Without the descriptor that keeps the external handler.
+rmdir "$CORE/gone" 9>&- &
+remover=$!
+within 10 "lunboxd leaves the removal alone" log_says 'left to another daemon'
+! gone "$remover" || fail "lunboxd answered a removal for the external handler"
 exec 9>&-
-within 20 "the external handler ends" gone "$external"
+within 20 "the external handler ends" gone "$EXTERNAL"
+within 10 "the removal is answered" gone "$remover"
+wait "$remover" || fail "the removal failed"
+within 10 "its object goes" not is_managed foo
+external foo
+make theirs foo/anything
+log_mark
+(exec 9>&-; put 1 "$CORE/theirs/enable") 2> /dev/null &
+writer=$!
+within 10 "lunboxd leaves the enable alone" log_says 'left to another daemon'
+! gone "$writer" || fail "lunboxd answered an enable for the external handler"
+exec 9>&-
+within 20 "the external handler ends" gone "$EXTERNAL"
+within 10 "enable is answered" gone "$writer"
+wait "$writer" && fail "enable succeeded although nobody serves it"
+must 10 rmdir "$CORE/theirs"
+
+say "it has vanished: its subtype is nobody's again"
+within 20 "the external handler ends" gone "$EXTERNAL"
 within 10 "its object goes" not is_managed foo
 make theirs foo/anything
 if bounded 5 put 1 "$CORE/theirs/enable" 2> /dev/null; then fail "a subtype that nobody has was accepted"; fi

@@ -89,6 +89,9 @@ within 20 "it ends after SIGTERM" gone "$DAEMON"
 say "removed: programs are gone, configuration stays; purged: nothing of it stays"
 dpkg -L lunbox > "$SCRATCH/files"
 must 60 dpkg -r lunbox
+for path in /etc/systemd/system/tcmu-runner.service /etc/systemd/system/multi-user.target.wants/lunboxd.service; do
+    [ ! -L $path ] || fail "$path is left, and the original's unit can not be enabled"
+done
 [ ! -e /usr/bin/lunboxd ] && [ ! -L /usr/bin/tcmu-runner ] || fail "programs are left"
 grep -q '^# by the administrator' /etc/tcmu/tcmu.conf || fail "removing took the administrator's tcmu.conf"
 must 60 dpkg -P lunbox

@@ -9,7 +9,7 @@ REGISTER=org.kernel.TCMUService1.HandlerManager1.RegisterHandler
 bus() {
     bus_object=$1 bus_method=$2
     shift 2
-    gdbus call --system --timeout 20 --dest "$BUS_NAME" --object-path "$bus_object" --method "$bus_method" "$@" 2>&1
+    gdbus call --system --timeout 25 --dest "$BUS_NAME" --object-path "$bus_object" --method "$bus_method" "$@" 2>&1
 }
 check_config() { bus "$BUS_ROOT/$1" "$CHECK" "$2"; }
 register() { bus "$BUS_ROOT/HandlerManager1" "$REGISTER" "$1" "help of $1"; }

@@ -92,13 +92,45 @@ mark
 printf 'log_level = 3\n' > "$CONF"
 within 5 "back in the old one" logged .
 
-say "rotated"
+say "rotated, while line after line is logged: none is lost"
 cp /host/install/logrotate.conf /etc/logrotate.d/tcmu-runner
 chmod 644 /etc/logrotate.d/tcmu-runner
 worker=$(workers)
 holds() { find "/proc/$1/fd" -lname "$2" 2> /dev/null | grep -q .; }
 holds "$worker" "$FILE" || fail "the worker does not hold the log file"
+# Each refusal is a line with its number.
+echo 0 > "$SCRATCH/refused"
+(
+    trap - TERM
+    number=0
+    while [ ! -e "$SCRATCH/enough" ]; do
+        number=$((number + 1))
+        user=$CONFIGFS/core/user_0/n$number
+        mkdir "$user" || exit 1
+        put "dev_config=file//no/such/folder/n$number.img" "$user/control"
+        put "dev_size=$MIB" "$user/control"
+        if put 1 "$user/enable" 2> /dev/null; then exit 1; fi
+        rmdir "$user" || exit 1
+        echo "$number" > "$SCRATCH/refused"
+    done
+) &
+writer=$!
+refused_more_than() { refused=$(cat "$SCRATCH/refused") && [ "${refused:-0}" -gt "$1" ]; }
+within 10 "some refusals" refused_more_than 20
 must 20 logrotate -f /etc/logrotate.d/tcmu-runner
+refused_more_than 0
+within 10 "refusals after the rotation" refused_more_than "$((refused + 20))"
+: > "$SCRATCH/enough"
+within 20 "the last refusal" gone "$writer"
+wait "$writer" || fail "a device was accepted, or not removed"
+refused=$(cat "$SCRATCH/refused")
+within 5 "the last refusal is logged" grep -q "no/such/folder/n$refused\.img" "$FILE"
+numbers() { grep -o 'no/such/folder/n[0-9]*\.img' | sort -u; }
+gzip -dc "$FILE.1.gz" | numbers > "$SCRATCH/numbers.old"
+numbers < "$FILE" > "$SCRATCH/numbers.new"
+[ -s "$SCRATCH/numbers.old" ] || fail "no refusal was logged before the rotation"
+found=$(sort -u "$SCRATCH/numbers.old" "$SCRATCH/numbers.new" | wc -l)
+[ "$found" = "$refused" ] || fail "$refused refusals, and $found of them in the two files"
 exists "$FILE.1.gz" || exists "$FILE.1" || fail "nothing was rotated: $(ls /var/log)"
 for process in "$DAEMON" "$worker"; do
     within 10 "process $process has let go of the old file" not holds "$process" "$FILE.1*"

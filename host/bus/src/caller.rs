@@ -19,6 +19,11 @@ pub(crate) async fn process(bus: &Connection, name: &str) -> zbus::Result<u32> {
     ask(bus, "GetConnectionUnixProcessID", name).await?.body().deserialize()
 }
 
+/// All names, unique ones included.
+pub(crate) async fn names(bus: &Connection) -> zbus::Result<Vec<String>> {
+    bus.call_method(Some(BUS), PATH, Some(BUS), "ListNames", &()).await?.body().deserialize()
+}
+
 /// The connection that has a name now; `None`: nobody.
 pub(crate) async fn owner(bus: &Connection, name: &str) -> zbus::Result<Option<String>> {
     match ask(bus, "GetNameOwner", name).await {

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Announced, Backend};
 use crate::bell::Bell;
+use crate::desk::Desk;
 use crate::names::can_be_announced;
-use crate::ration::{Places, Rations};
+use crate::ration::Rations;
 use crate::text::help;
 
 /// External handlers at most: each costs an object and what root's program keeps for it.
@@ -19,8 +20,7 @@ pub(crate) struct Core {
     /// The user that may register handlers: root, but for tests.
     pub(crate) trusted: u32,
     pub(crate) rations: Rations,
-    pub(crate) places: Places,
-    pub(crate) places_of_strangers: Places,
+    pub(crate) desk: Arc<Desk>,
     tables: Mutex<Tables>,
 }
 
@@ -44,6 +44,11 @@ pub(crate) struct Shown {
 struct Tables {
     own: BTreeMap<String, String>,
     external: BTreeMap<String, Shown>,
+    /// Subtypes of programs that are about to register, as far as is known: they had before the last connection ended, or
+    /// had their names before there was one. The backend leaves their devices alone.
+    awaited: BTreeSet<String>,
+    /// Counts the connections.
+    connection: u64,
     /// Subtypes that are being registered.
     reserved: BTreeSet<String>,
     /// What the bus shows, when nothing is under way.
@@ -78,8 +83,7 @@ impl Core {
             bell: Bell::default(),
             trusted,
             rations: Rations::default(),
-            places: Places::default(),
-            places_of_strangers: Places::default(),
+            desk: Arc::default(),
             tables: Mutex::default(),
         }
     }
@@ -101,7 +105,39 @@ impl Core {
                 );
             }
         }
-        self.tables().own = own;
+        let mut tables = self.tables();
+        let (ours, awaited) =
+            std::mem::take(&mut tables.awaited).into_iter().partition(|name| own.contains_key(name));
+        let ours: BTreeSet<String> = ours;
+        tables.awaited = awaited;
+        tables.own = own;
+        for subtype in ours {
+            self.backend.external(&subtype, false);
+        }
+    }
+
+    /// The backend leaves these alone, as if their programs had registered. See [`Self::give_up`].
+    pub(crate) fn wait_for(&self, subtypes: Vec<String>) {
+        self.tables().awaited.extend(subtypes);
+    }
+
+    /// There is a connection, with its number; `None`: there is nobody to wait for.
+    pub(crate) fn connected(&self) -> Option<u64> {
+        let mut tables = self.tables();
+        tables.connection += 1;
+        (!tables.awaited.is_empty()).then_some(tables.connection)
+    }
+
+    /// Whoever has not registered by now on this connection does not serve its subtype any more.
+    pub(crate) fn give_up(&self, connection: u64) {
+        let mut tables = self.tables();
+        if tables.connection != connection {
+            return;
+        }
+        for subtype in std::mem::take(&mut tables.awaited) {
+            tracing::info!("external handler {subtype:?} has not registered: its devices are ours again");
+            self.backend.external(&subtype, false);
+        }
     }
 
     /// What the bus shows now.
@@ -109,17 +145,23 @@ impl Core {
         self.tables().shown.clone()
     }
 
-    /// A new connection shows nothing yet, and the names of others went with the old one.
+    /// A new connection shows nothing yet, and the names of others went with the old one. Their programs may still be
+    /// there, and answer the kernel: their subtypes are theirs until [`Self::give_up`].
     pub(crate) fn forget_connection(&self) {
-        let external = {
-            let mut tables = self.tables();
-            tables.shown.clear();
-            std::mem::take(&mut tables.external)
-        };
-        for subtype in external.keys() {
+        let mut tables = self.tables();
+        tables.connection += 1;
+        tables.shown.clear();
+        for subtype in std::mem::take(&mut tables.external).into_keys() {
             tracing::info!("external handler {subtype:?}: the bus has gone, and its registration with it");
-            self.backend.external(subtype, false);
+            tables.awaited.insert(subtype);
         }
+    }
+
+    /// Nobody will be told of any more.
+    pub(crate) fn forget_all(&self) {
+        self.forget_connection();
+        let connection = self.tables().connection;
+        self.give_up(connection);
     }
 
     /// What has to change so that the bus shows what there is. It counts as shown from here.
@@ -171,20 +213,29 @@ impl Core {
     /// An external handler is there. The backend knows it before the bus shows it.
     pub(crate) fn add_external(&self, place: Reservation<'_>, config_desc: &str, owner: String) {
         let shown = Shown { config_desc: help(config_desc), server: Server::External(owner) };
-        self.tables().external.insert(place.subtype.clone(), shown);
+        let mut tables = self.tables();
+        tables.external.insert(place.subtype.clone(), shown);
+        tables.awaited.remove(&place.subtype);
         self.backend.external(&place.subtype, true);
+        drop(tables);
+        // After the tables: it locks them itself.
+        drop(place);
     }
 
-    /// A name has another owner: an external handler that was the old one's is gone. Says whether there was one.
+    /// A name has another owner: an external handler that was the old one's is gone. Says whether there was one. One that
+    /// is awaited is gone with its name; another owner of that may register.
     pub(crate) fn owner_changed(&self, subtype: &str, owner: Option<&str>) -> bool {
-        {
-            let mut tables = self.tables();
-            match tables.external.get(subtype) {
-                Some(Shown { server: Server::External(old), .. }) if owner != Some(old) => {}
-                _ => return false,
-            }
-            tables.external.remove(subtype);
+        let mut tables = self.tables();
+        let gone = match tables.external.get(subtype) {
+            Some(Shown { server: Server::External(old), .. }) => owner != Some(old),
+            Some(_) => false,
+            None => owner.is_none_or(str::is_empty) && tables.awaited.contains(subtype),
+        };
+        if !gone {
+            return false;
         }
+        tables.external.remove(subtype);
+        tables.awaited.remove(subtype);
         self.backend.external(subtype, false);
         true
     }
@@ -199,6 +250,10 @@ mod tests {
 
     impl Backend for Told {
         fn check(&self, _: &str, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn glance(&self, _: &str, _: &str) -> Result<(), String> {
             Ok(())
         }
 
@@ -263,5 +318,81 @@ mod tests {
         assert!(core.reserve("one_more").unwrap_err().contains("64"));
         core.forget_connection();
         assert!(core.reserve("one_more").is_ok());
+    }
+    /// Holds up the news of a registration until it is overtaken, if it can be.
+    struct Slow {
+        begun: std::sync::mpsc::Sender<()>,
+        overtaken: Mutex<std::sync::mpsc::Receiver<()>>,
+        overtake: std::sync::mpsc::Sender<()>,
+        told: Mutex<Vec<bool>>,
+    }
+
+    impl Backend for Slow {
+        fn check(&self, _: &str, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn glance(&self, _: &str, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn external(&self, _: &str, added: bool) {
+            if added {
+                self.begun.send(()).unwrap();
+                let wait = std::time::Duration::from_millis(300);
+                let _ = self.overtaken.lock().unwrap().recv_timeout(wait);
+            }
+            self.told.lock().unwrap().push(added);
+            if !added {
+                self.overtake.send(()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_vanishes_while_it_registers_is_told_of_in_that_order() {
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (overtake, overtaken) = std::sync::mpsc::channel();
+        let slow =
+            Arc::new(Slow { begun, overtaken: Mutex::new(overtaken), overtake, told: Mutex::default() });
+        let backend: Arc<dyn Backend> = slow.clone();
+        let core = Core::new(backend, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| core.add_external(core.reserve("foo").unwrap(), "", ":1.5".to_owned()));
+            begins.recv().unwrap();
+            assert!(core.owner_changed("foo", Some("")));
+        });
+        assert_eq!(*slow.told.lock().unwrap(), [true, false]);
+    }
+
+    #[test]
+    fn an_external_handler_keeps_its_subtype_over_a_lost_bus_until_it_is_given_up() {
+        let (told, core) = core();
+        let seen = |expected: &[(&str, bool)]| {
+            let told = std::mem::take(&mut *told.0.lock().unwrap());
+            let told: Vec<_> = told.iter().map(|(subtype, added)| (subtype.as_str(), *added)).collect();
+            assert_eq!(told, expected);
+        };
+        core.wait_for(vec!["early".to_owned(), "dies".to_owned(), "ours".to_owned()]);
+        let first = core.connected().unwrap();
+        core.set_own(vec![announced("ours", "")]);
+        seen(&[("ours", false)]);
+        assert!(!core.owner_changed("dies", Some(":1.7")), "somebody may register it yet");
+        assert!(core.owner_changed("dies", Some("")));
+        seen(&[("dies", false)]);
+        core.add_external(core.reserve("foo").unwrap(), "", ":1.5".to_owned());
+        core.forget_connection();
+        seen(&[("foo", true)]);
+        // That connection's time is over, another one's has begun.
+        core.give_up(first);
+        let second = core.connected().unwrap();
+        core.give_up(first);
+        core.add_external(core.reserve("foo").unwrap(), "", ":1.2".to_owned());
+        seen(&[("foo", true)]);
+        core.give_up(second);
+        seen(&[("early", false)]);
+        core.forget_all();
+        seen(&[("foo", false)]);
+        assert_eq!(core.connected(), None);
     }
 }

@@ -73,8 +73,10 @@ async fn try_register(core: &Core, bus: &Connection, subtype: &str, help: &str) 
     }
     core.add_external(place, help, owner.clone());
     // Changes are noticed from here on; one that was before is not.
-    if crate::caller::owner(bus, &name).await.ok().flatten().as_ref() != Some(&owner) {
-        core.owner_changed(subtype, None);
+    let now = crate::caller::owner(bus, &name).await.ok().flatten();
+    if now.as_ref() != Some(&owner) {
+        // The one that has the name now may have registered since.
+        core.owner_changed(subtype, now.as_deref());
         return Err(format!("Cannot find handler bus name: {name}"));
     }
     let (sender, settled) = oneshot();

@@ -19,11 +19,15 @@ use zbus::{Connection, MatchRule, Message, MessageStream, ObjectPath, Variant};
 use crate::bell::Ring;
 use crate::core::{Change, Core};
 use crate::handle::BusError;
-use crate::names::{EXTERNAL, HANDLER, MANAGER, NAME, ROOT, path};
+use crate::names::{EXTERNAL, HANDLER, MANAGER, NAME, ROOT, can_be_announced, external_name, path};
 use crate::objects::{Handler, Manager, Root};
 
-/// How long the bus, or an external handler, may take to answer a call of ours.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the bus, or an external handler, may take to answer a call of ours. Whoever asked us for a check waits 25 s
+/// with most libraries; the bus itself answers at once or never.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Names of external handlers that are looked at before there is a service: as many as may register.
+const MAX_SEEN: usize = 64;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -122,12 +126,47 @@ async fn holder_on(bus: &Connection) -> zbus::Result<Option<Option<u32>>> {
     Ok(Some(crate::caller::process(bus, &owner).await.ok()))
 }
 
-/// The same, on a connection of its own.
-pub(crate) async fn holder(address: Option<&str>) -> zbus::Result<Option<Option<u32>>> {
+/// What a daemon looks at before there is a service of its own.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// As [`holder_on`] says.
+    pub(crate) holder: Option<Option<u32>>,
+    /// Subtypes whose names programs of the trusted user have.
+    pub(crate) external: Vec<String>,
+}
+
+/// Looks, on a connection of its own.
+pub(crate) async fn look(address: Option<&str>, trusted: u32) -> zbus::Result<Seen> {
     let bus = address.map_or_else(Builder::system, Builder::address).build().await?;
-    let holder = holder_on(&bus).await;
+    let seen = async {
+        let holder = holder_on(&bus).await?;
+        let external = external(&bus, trusted).await.unwrap_or_else(|error| {
+            tracing::debug!("external handlers are not known before they register: {error}");
+            Vec::new()
+        });
+        Ok(Seen { holder, external })
+    };
+    let seen = seen.await;
     let _ = bus.close().await;
-    holder
+    seen
+}
+
+async fn external(bus: &Connection, trusted: u32) -> zbus::Result<Vec<String>> {
+    let mut external = Vec::new();
+    for name in crate::caller::names(bus).await? {
+        let Some(subtype) = subtype_of(&name) else { continue };
+        let may_be = can_be_announced(subtype) && external.len() < MAX_SEEN;
+        if may_be && crate::caller::user(bus, &external_name(subtype)).await.is_ok_and(|user| user == trusted)
+        {
+            external.push(subtype.to_owned());
+        }
+    }
+    Ok(external)
+}
+
+/// Of a bus name as external handlers have it.
+fn subtype_of(name: &str) -> Option<&str> {
+    name.strip_prefix(EXTERNAL)?.strip_prefix('.')
 }
 
 async fn serve(core: &Arc<Core>, bus: &Connection, mut owners: MessageStream) -> End {
@@ -169,9 +208,7 @@ async fn serve(core: &Arc<Core>, bus: &Connection, mut owners: MessageStream) ->
 fn vanished(core: &Core, message: &Message) -> bool {
     let body = message.body();
     let Ok((name, _, owner)) = body.deserialize::<(&str, &str, &str)>() else { return false };
-    let Some(subtype) = name.strip_prefix(EXTERNAL).and_then(|rest| rest.strip_prefix('.')) else {
-        return false;
-    };
+    let Some(subtype) = subtype_of(name) else { return false };
     let gone = core.owner_changed(subtype, Some(owner));
     if gone {
         tracing::info!("external handler {subtype:?} has gone: its devices are ours again");

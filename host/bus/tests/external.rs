@@ -119,8 +119,9 @@ fn an_external_handler_that_does_not_answer_holds_up_nobody_and_is_given_up() {
             let address = bus.address();
             move || {
                 zbus::block_on(async {
+                    // As patient as the usual libraries.
                     let client = Builder::address(address.as_str())
-                        .method_timeout(common::TIME)
+                        .method_timeout(Duration::from_secs(25))
                         .build()
                         .await
                         .unwrap();
@@ -133,9 +134,11 @@ fn an_external_handler_that_does_not_answer_holds_up_nobody_and_is_given_up() {
             let asked = Instant::now();
             assert_eq!(managed(&client).await.unwrap().len(), 2);
             assert!(asked.elapsed() < Duration::from_secs(4));
+            std::thread::sleep(Duration::from_millis(50));
         }
         assert_eq!(slow.join().unwrap(), no("the program that serves \"foo\" does not answer"));
-        assert!(begin.elapsed() < common::TIME);
+        // It may take as long as tcmu-runner allowed, less what the reply needs on its way.
+        assert!(begin.elapsed() > Duration::from_secs(15));
     });
 }
 

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod checks;
+mod owner;
 mod processes;
 mod system;
 
@@ -73,16 +74,22 @@ impl Finding {
 /// The bundle's, or stdout's. What is wrong with the system is no error.
 pub fn run(options: &Doctor, output: &Output) -> anyhow::Result<Exit> {
     let system = System::new(&options.root, &options.daemon.socket);
-    let findings = checks::all(&system);
+    let mut findings = Vec::new();
+    checks::all(&system, |found| {
+        if !output.is_json() {
+            for finding in &found {
+                print_line(&finding.line(output.colours_stdout()))?;
+            }
+        }
+        findings.extend(found);
+        std::io::Result::Ok(())
+    })?;
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let report =
         Report { findings: &findings, problems: count(Verdict::Problem), warnings: count(Verdict::Warning) };
     if output.is_json() {
         print_json(&report)?;
     } else {
-        for finding in &findings {
-            print_line(&finding.line(output.colours_stdout()))?;
-        }
         print_line(&format!("{} problems, {} warnings", report.problems, report.warnings))?;
     }
     if let Some(path) = &options.bundle {

@@ -26,6 +26,26 @@ pub fn print<const N: usize>(
     Ok(())
 }
 
+/// The lines of a table, cut to the width of a terminal in characters.
+pub fn to_width<const N: usize>(
+    heads: [(&str, Align); N],
+    rows: &[[String; N]],
+    width: usize,
+    output: &Output,
+) -> Vec<String> {
+    let mut lines: Vec<String> = table(heads, rows, false).iter().map(|line| cut(line, width)).collect();
+    if let Some(head) = lines.first_mut().filter(|_| output.colours_stdout()) {
+        // Behind the cut: what switches colours takes no room.
+        *head = format!("\x1b[1m{head}\x1b[0m");
+    }
+    lines
+}
+
+/// The first characters of a text that is fit for a terminal, as many as it is wide.
+pub fn cut(line: &str, width: usize) -> String {
+    line.chars().take(width).collect()
+}
+
 /// Prints fields, one to a line; a field without a name belongs to the one above it.
 ///
 /// # Errors
@@ -93,6 +113,15 @@ mod tests {
             ]
         );
         assert!(table(heads, &rows, true)[0].starts_with("\x1b[1mNAME"));
+    }
+
+    #[test]
+    fn a_terminal_gets_no_more_than_it_is_wide() {
+        let heads = [("NAME", Align::Left), ("N", Align::Right)];
+        let rows = [["a-long-näme".to_owned(), "1".to_owned()]];
+        let lines = to_width(heads, &rows, 9, &Output::new(true));
+        assert_eq!(lines, ["NAME     ", "a-long-nä"]);
+        assert_eq!(to_width(heads, &rows, 80, &Output::new(true))[1], "a-long-näme  1");
     }
 
     #[test]

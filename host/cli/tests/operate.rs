@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use lunbox_control::{
-    Answer, Code, CommandReport, CountersReport, DeviceHealth, DeviceReport, DeviceStatistics, EventKind,
-    EventReport, GrantReport, HandlerReport, LimitsReport, Refusal, Request, Server, ServerHandle, Service,
-    StatisticsReport, StatusReport, Teller, TraceReport, Tracing, WorkerReport, WorkerState, find_device,
+    Answer, BusReport, Code, CommandReport, CountersReport, DeviceHealth, DeviceReport, DeviceStatistics,
+    EventKind, EventReport, GrantReport, HandlerReport, LimitsReport, Refusal, Request, Server, ServerHandle,
+    Service, StatisticsReport, StatusReport, Teller, TraceReport, Tracing, WorkerReport, WorkerState,
+    find_device,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -67,6 +68,11 @@ impl Service for Daemon {
                 handlers: vec![handler()],
                 workers: 1,
                 devices: self.devices.len().try_into().unwrap_or(u64::MAX),
+                bus: Some(BusReport {
+                    name: "org.kernel.TCMUService1".to_owned(),
+                    up: false,
+                    trouble: Some("no such socket".to_owned()),
+                }),
                 ..StatusReport::default()
             }))),
             Request::WorkerList => Ok(Answer::Workers(vec![worker("zeta"), worker("acme")])),
@@ -196,6 +202,7 @@ fn status_and_workers() {
             "1h 2m",
             "/etc/lunbox/policy.toml",
             "file: Files and",
+            "handlers: no such socket",
         ],
     );
     let status = place.ask_json(&["status"]);
@@ -345,25 +352,26 @@ fn rates_are_told_once_or_again_and_again() {
 
 #[test]
 fn rates_go_on_when_the_daemon_was_restarted() {
-    let mut first = place(vec![device(1)]);
-    let socket = first.path.to_str().unwrap().to_owned();
-    let mut running = Running::start(&["top", "--json", "--interval", "0.1", "--socket", &socket]);
-    running.line();
-    let Place { path, told, _directory, .. } = {
-        let devices = vec![device(1)];
-        let told = Arc::clone(&first.told);
-        drop(std::mem::replace(&mut first.server, {
-            let other = first._directory.path().join("other.sock");
-            Server::start(&other, Arc::new(Daemon { devices, told })).unwrap()
-        }));
-        first
-    };
+    let Place { server, path, told, _directory } = place(vec![device(1)]);
+    let socket = path.to_str().unwrap();
+    let mut running = Running::start(&["top", "--json", "--interval", "0.1", "--socket", socket]);
+    let look = || -> Value { serde_json::from_str(&running.line()).unwrap() };
+    assert_eq!(look()["devices"][0]["device"], "user_1/disk1");
+    drop(server);
+    running.error_with("waiting for it");
+    // The next daemon has another device: its lines are none of those from before.
+    let server = Server::start(&path, Arc::new(Daemon { devices: vec![device(2)], told })).unwrap();
     let deadline = Instant::now() + LIMIT;
-    while running.line_if_there().is_some() {
-        assert!(Instant::now() < deadline, "the lines end with the daemon");
+    while look()["devices"][0]["device"] == "user_1/disk1" {
+        assert!(Instant::now() < deadline, "the lines of the first daemon do not end");
     }
-    let server = Server::start(&path, Arc::new(Daemon { devices: vec![device(1)], told })).unwrap();
-    running.line();
+    // The second look at it: what happened between two.
+    let rates = look();
+    assert_eq!(
+        (&rates["devices"][0]["device"], rates["devices"].as_array().unwrap().len()),
+        (&"user_2/disk2".into(), 1)
+    );
+    assert_eq!(rates["devices"][0]["iops"], 2000, "{rates}");
     running.signal(Signal::SIGTERM);
     assert_eq!(running.wait().code(), None, "ended by the signal");
     drop(server);
@@ -395,11 +403,19 @@ fn a_look_at_the_system_tells_what_to_do() {
     }]);
     let root = tempfile::tempdir().unwrap();
     let (path, bundle) = (root.path().to_str().unwrap(), root.path().join("report.tar.gz"));
+    fs::create_dir_all(root.path().join("run/dbus")).unwrap();
+    fs::write(root.path().join("run/dbus/system_bus_socket"), "").unwrap();
     let said = place.ask(&["doctor", "--root", path, "--bundle", bundle.to_str().unwrap()]);
     assert_eq!(said.status, Some(1), "{said:?}");
     contains(
         &said.stdout,
-        &["problem  configfs", "mount -t configfs", "runs as process 42", "its storage has gone"],
+        &[
+            "problem  configfs",
+            "mount -t configfs",
+            "runs as process 42",
+            "its storage has gone",
+            "lunboxd is not on it, so targetcli does not see our handlers: no such socket",
+        ],
     );
     assert!(bundle.exists() && said.stderr.contains("look at it before you send it"), "{said:?}");
     let said = place.ask(&["doctor", "--root", path, "--json"]);

@@ -69,6 +69,9 @@ impl Fault {
     }
 }
 
+/// What to do about text behind a value.
+const COMMENT: &str = "a comment has a line of its own, which begins with #";
+
 /// All keys, for the message about one that is not among them.
 const KEYS: [&str; 4] = ["log_level", "log_dir", "foreign_subtypes", "metrics"];
 
@@ -76,6 +79,15 @@ impl Conf {
     /// Sets `key`. A value that can not be used leaves what was set before; one that is out of range is set to the
     /// nearest that is not, and is a fault all the same.
     pub(crate) fn set(&mut self, key: &[u8], value: Value<'_>) -> Result<(), Fault> {
+        let (value, rest) = quoted(value);
+        self.set_alone(key, value)?;
+        rest.map_or(Ok(()), |rest| {
+            let what = format!("{} after the closing quote is ignored", shown(rest));
+            Err(Fault::new(what, COMMENT))
+        })
+    }
+
+    fn set_alone(&mut self, key: &[u8], value: Value<'_>) -> Result<(), Fault> {
         match key {
             b"log_level" => {
                 let (level, fault) = level(value)?;
@@ -120,7 +132,7 @@ fn level(value: Value<'_>) -> Result<(u8, Option<Fault>), Fault> {
     // The original takes the first number of a line, too.
     let fault = (!rest.is_empty()).then(|| {
         let what = format!("{} after the number is ignored", shown(rest));
-        Fault::new(what, "a comment has a line of its own, which begins with #")
+        Fault::new(what, COMMENT)
     });
     Ok((level, fault))
 }
@@ -164,6 +176,20 @@ fn text<'a>(value: Value<'a>, remedy: &str) -> Result<&'a [u8], Fault> {
         Value::Text(text) if !unquoted(text).is_empty() => Ok(unquoted(text)),
         _ => Err(Fault::new("it has no value", remedy)),
     }
+}
+
+/// A value in quotes, and what follows it. The original takes both for the value, and makes a directory of that name.
+fn quoted(value: Value<'_>) -> (Value<'_>, Option<&[u8]>) {
+    let Value::Text(text @ [quote @ (b'"' | b'\''), inner @ ..]) = value else { return (value, None) };
+    let Some(length) = inner.iter().position(|byte| byte == quote) else { return (value, None) };
+    // Both quotes are of the value.
+    let (text, rest) = text.split_at(length + 2);
+    let is_comment = rest.trim_ascii_start().first() == Some(&b'#');
+    let ends_quoted = matches!(rest, [] | [.., b'"' | b'\'']);
+    if ends_quoted && !is_comment {
+        return (value, None);
+    }
+    (Value::Text(text), Some(rest.trim_ascii_start()))
 }
 
 /// One quote at the front and one at the back are not of the value, of either kind, also if there is only one of them.

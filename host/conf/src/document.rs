@@ -17,7 +17,8 @@ pub const MAX_WARNINGS: usize = 50;
 /// value  = anything; one quote (' or ") at its front and one at its back are dropped
 /// ```
 ///
-/// The same as tcmu-runner's, except that no line makes it stop, and that a later line can not change the type of a key.
+/// The same as tcmu-runner's, except that no line makes it stop, that a later line can not change the type of a key, and
+/// that what follows a value in quotes (`"/a" # b`) is told and not taken for a part of it.
 /// Of two lines with one key the later counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Document;

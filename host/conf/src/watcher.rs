@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+
+/// How long the end waits for `changed`: it may have met a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What happens to a file by which its contents may be other ones, and whoever writes is done.
 const SETTLED: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
@@ -47,6 +51,9 @@ impl Default for Pace {
     }
 }
 
+/// How often it is tried to watch anything at all, while nothing can be: then no event says when it can.
+const RETRY: Duration = Duration::from_mins(1);
+
 /// The system does not watch.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -64,7 +71,8 @@ pub enum WatchError {
 #[derive(Debug)]
 pub struct Watcher {
     stop: Arc<EventFd>,
-    thread: Option<JoinHandle<()>>,
+    /// The thread, and what closes when it ends.
+    thread: Option<(JoinHandle<()>, Receiver<()>)>,
 }
 
 impl Watcher {
@@ -74,7 +82,7 @@ impl Watcher {
     ///
     /// # Errors
     /// See [`WatchError`]. A directory that can not be watched for long is no error: a warning is logged, and it is
-    /// tried again with the next event.
+    /// tried again each minute.
     pub fn start(
         path: &Path,
         pace: Pace,
@@ -96,25 +104,37 @@ impl Watcher {
             at: None,
             due: Due::default(),
             pace,
+            retry: RETRY,
             complained: false,
         };
         watch.attach();
+        let (over, ended) = channel();
         let thread = thread::Builder::new().name("conf-watch".to_owned()).spawn({
             let stop = Arc::clone(&stop);
-            move || watch.run(&stop, changed)
+            move || {
+                let _over = over;
+                watch.run(&stop, changed);
+            }
         });
-        Ok(Self { stop, thread: Some(thread.map_err(system)?) })
+        Ok(Self { stop, thread: Some((thread.map_err(system)?, ended)) })
     }
 }
 
 impl Drop for Watcher {
-    /// Waits for `changed` to return if it is being called.
+    /// Waits for `changed` to return if it is being called, for a second at the most. Then its thread is left behind, and
+    /// ends when it returns.
     fn drop(&mut self) {
         // A full counter wakes as well.
         let _ = self.stop.write(1);
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-        {
+        let Some((thread, ended)) = self.thread.take() else { return };
+        if thread.thread().id() == thread::current().id() {
+            return;
+        }
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                "what a change of the configuration has begun does not end (a log_dir on a disk that hangs?); it is left behind"
+            );
+        } else {
             // A panic of `changed` was already told by its thread.
             let _ = thread.join();
         }
@@ -152,6 +172,8 @@ struct Watch {
     at: Option<(WatchDescriptor, PathBuf)>,
     due: Due,
     pace: Pace,
+    /// [`RETRY`]
+    retry: Duration,
     complained: bool,
 }
 
@@ -174,6 +196,9 @@ impl Watch {
             if events {
                 self.take();
             }
+            if self.at.is_none() {
+                self.try_again();
+            }
             if self.due.at(self.pace).is_some_and(|due| due <= Instant::now()) {
                 self.due = Due::default();
                 changed();
@@ -187,11 +212,13 @@ impl Watch {
             PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN),
             PollFd::new(stop.as_fd(), PollFlags::POLLIN),
         ];
-        let timeout = self.due.at(self.pace).map_or(PollTimeout::NONE, |due| {
+        let due = self.due.at(self.pace).map(|due| {
             // Rounded up: a wait that ends early would be followed by one of no length, again and again.
-            let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            due.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
         });
+        let wait = due.into_iter().chain(self.at.is_none().then_some(self.retry)).min();
+        let timeout =
+            wait.map_or(PollTimeout::NONE, |wait| PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX));
         match poll(&mut ready, timeout) {
             Ok(_) | Err(Errno::EINTR) => {
                 let is_ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
@@ -268,9 +295,19 @@ impl Watch {
         if self.at.is_none() && !self.complained {
             self.complained = true;
             tracing::warn!(
-                "live reload is off: neither {} nor a directory above it can be watched; see fs.inotify.max_user_watches",
+                "live reload is off: neither {} nor a directory above it can be watched; raise \
+                 fs.inotify.max_user_watches, it is tried each minute",
                 self.directory.display()
             );
+        }
+    }
+
+    /// Watches, if that can be done by now. What happened meanwhile was missed.
+    fn try_again(&mut self) {
+        self.attach();
+        if self.at.is_some() {
+            tracing::info!("live reload: changes of {} are seen again", self.directory.display());
+            self.due.note(true, Instant::now());
         }
     }
 

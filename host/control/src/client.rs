@@ -37,8 +37,8 @@ pub enum ClientError {
     #[error("lunboxd closed the connection without an answer; its log says why (journalctl -u lunboxd)")]
     Gone,
     /// It says nothing.
-    #[error("lunboxd has not answered for {} s; its log says what it is doing (journalctl -u lunboxd)", PATIENCE.as_secs())]
-    Silent,
+    #[error("lunboxd has not answered for {} s; its log says what it is doing (journalctl -u lunboxd)", .0.as_secs())]
+    Silent(Duration),
     /// What it says is no answer.
     #[error(
         "{path} does not speak like a lunboxd of this version ({problem}); use the lunbox of the same release"
@@ -62,6 +62,7 @@ pub enum ClientError {
 pub struct Client {
     reader: BufReader<UnixStream>,
     path: PathBuf,
+    patience: Duration,
     next: u64,
 }
 
@@ -88,6 +89,14 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotRunning`], [`ClientError::Permission`], [`ClientError::Connect`].
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        Self::connect_with(path, PATIENCE)
+    }
+
+    /// As [`Self::connect`], and no answer may take longer than `patience`, which is not zero.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_with(path: &Path, patience: Duration) -> Result<Self, ClientError> {
         let path = path.to_owned();
         let stream = match UnixStream::connect(&path) {
             Ok(stream) => stream,
@@ -101,12 +110,12 @@ impl Client {
                 });
             }
         };
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { reader: BufReader::new(stream), path, next: 1 })
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        Ok(Self { reader: BufReader::new(stream), path, patience, next: 1 })
     }
 
-    /// Asks and waits for the answer, two minutes at the most.
+    /// Asks and waits for the answer: two minutes at the most, or as [`Self::connect_with`] was told.
     ///
     /// # Errors
     /// [`ClientError::Refused`] if it can not be done; the others if there is no answer.
@@ -187,7 +196,7 @@ impl Client {
             Ok(Line::End) => Err(ClientError::Gone),
             Ok(Line::TooLong) => Err(self.unintelligible("an endless line".to_owned())),
             Err(error) => Err(match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent,
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent(self.patience),
                 io::ErrorKind::ConnectionReset => ClientError::Gone,
                 _ => error.into(),
             }),

@@ -20,8 +20,8 @@ pub use client::{Client, ClientError};
 pub use device_name::find_device;
 pub use message::{Answer, Code, PROTOCOL, Refusal, Request};
 pub use report::{
-    ControlReport, CountersReport, DeviceHealth, DeviceReport, EventKind, EventReport, GrantReport, Greeting,
-    HandlerReport, LimitsReport, StatusReport, WorkerReport, WorkerState,
+    BusReport, ControlReport, CountersReport, DeviceHealth, DeviceReport, EventKind, EventReport,
+    GrantReport, Greeting, HandlerReport, LimitsReport, StatusReport, WorkerReport, WorkerState,
 };
 pub use server::{Server, ServerError, ServerHandle, Service, Teller, Tracing};
 pub use statistics::{

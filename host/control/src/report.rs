@@ -57,9 +57,23 @@ pub struct StatusReport {
     /// Where metrics are served; absent if they are not.
     #[serde(default)]
     pub metrics: Option<String>,
+    /// The service on the system bus; absent before its start.
+    #[serde(default)]
+    pub bus: Option<BusReport>,
     /// The control socket's own counters, filled in by [`crate::Server`].
     #[serde(default)]
     pub control: ControlReport,
+}
+
+/// Whether targetcli finds the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusReport {
+    /// The name that is wanted: `org.kernel.TCMUService1`.
+    pub name: String,
+    /// The daemon has it now.
+    pub up: bool,
+    /// Why not; absent if it is up, or was not tried to the end.
+    pub trouble: Option<String>,
 }
 
 /// Counters of the control socket since its start.

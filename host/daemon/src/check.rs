@@ -4,6 +4,7 @@
 //! throw-away instance in a jailed child. No file is looked at: a path that does not exist is said to be so when the
 //! device is enabled.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lunbox_engine::check_child::{Question, Verdict};
@@ -39,34 +40,32 @@ impl Checker {
     /// Whether a device of `subtype` could have `config` (`<subtype>/…`) as its `dev_config`. Blocks for some
     /// milliseconds, 5 s at the most. Looks at no file.
     ///
-    /// What can not be found out (no more processes, no jail) does not speak against it: it is logged, and the device will
-    /// show it. The same for handlers that import WASI: what they need beyond their options is not known before there is
+    /// What can not be found out (no more processes, no jail, no time on a busy machine) does not speak against it: it is
+    /// logged, and the device will show it. The same for handlers that import WASI: what they need beyond their options is not known before there is
     /// a device, so only their options are checked.
     ///
     /// # Errors
     /// Why not, as one line.
     pub fn check(&self, subtype: &str, config: &str) -> Result<(), String> {
-        let handler = self
-            .handlers
-            .get(subtype)
-            .ok_or_else(|| format!("there is no handler \"{subtype}\" any more"))?;
+        let handler = self.handler(subtype)?;
         let parsed = options(&handler, subtype, config)?;
         if handler.manifest.wasi {
             return Ok(());
         }
-        match self.ask(&handler, parsed) {
-            Ok(Verdict::Accepted) => Ok(()),
-            Ok(Verdict::Refused(reason)) => Err(reason),
-            Ok(Verdict::Fault(reason)) => Err(format!("handler \"{subtype}\" failed: {reason}")),
-            Ok(Verdict::Failed(reason)) | Err(Unknown::Failed(reason)) => {
-                tracing::warn!("configuration of handler {subtype:?} not checked by it: {reason}");
-                Ok(())
-            }
-            Err(Unknown::TooLong) => Err(format!(
-                "the check took more than {} s; try again when the machine is less busy",
-                self.limit.as_secs()
-            )),
-        }
+        answer(subtype, self.ask(&handler, parsed), self.limit)
+    }
+
+    /// The same without asking the handler. Does not block.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn glance(&self, subtype: &str, config: &str) -> Result<(), String> {
+        let handler = self.handler(subtype)?;
+        options(&handler, subtype, config).map(|_| ())
+    }
+
+    fn handler(&self, subtype: &str) -> Result<Arc<Installed>, String> {
+        self.handlers.get(subtype).ok_or_else(|| format!("there is no handler \"{subtype}\" any more"))
     }
 
     fn ask(&self, handler: &Installed, parsed: Parsed) -> Result<Verdict, Unknown> {
@@ -90,6 +89,21 @@ impl Checker {
 enum Unknown {
     TooLong,
     Failed(String),
+}
+
+/// What the caller is told.
+fn answer(subtype: &str, verdict: Result<Verdict, Unknown>, limit: Duration) -> Result<(), String> {
+    let unknown = match verdict {
+        Ok(Verdict::Accepted) => return Ok(()),
+        Ok(Verdict::Refused(reason)) => return Err(reason),
+        Ok(Verdict::Fault(reason)) => return Err(format!("handler \"{subtype}\" failed: {reason}")),
+        Ok(Verdict::Failed(reason)) | Err(Unknown::Failed(reason)) => reason,
+        Err(Unknown::TooLong) => {
+            format!("that took more than {} s; the machine may be busy", limit.as_secs())
+        }
+    };
+    tracing::warn!("configuration of handler {subtype:?} not checked by it: {unknown}");
+    Ok(())
 }
 
 /// What the host itself finds wrong.

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, SendError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lunbox_engine::{AnswerError, Artifact, Expected};
@@ -19,8 +20,8 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(60);
 pub struct Compiler {
     /// The program that understands `compile`: this one.
     pub executable: PathBuf,
-    /// What it logs: a word of tracing.
-    pub level: String,
+    /// What it logs: a word of tracing. Clones have the same.
+    level: Arc<Mutex<String>>,
     /// After so long it is killed.
     pub limit: Duration,
     /// It does not compile if the kernel can not confine it in every way.
@@ -47,13 +48,18 @@ impl Compiler {
     /// A compiler that does without the parts of its jail that this kernel lacks. As root it never runs.
     #[must_use]
     pub fn new(executable: PathBuf, level: String, limit: Duration) -> Self {
-        Self { executable, level, limit, required: false }
+        Self { executable, level: Arc::new(Mutex::new(level)), limit, required: false }
     }
 
     /// Whether it must be confined in every way: as the strictest tenant has it, because all use what it makes.
     #[must_use]
     pub fn required(self, required: bool) -> Self {
         Self { required, ..self }
+    }
+
+    /// Children that are started from now on log this much, also those of clones.
+    pub fn set_level(&self, level: String) {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
     }
 
     /// Compiles a component. Blocks for the time limit at the most.
@@ -87,7 +93,8 @@ impl Compiler {
                 command.env(name, value);
             }
         }
-        command.arg0(format!("lunboxd-{word}")).args([word, "--level", &self.level]).process_group(0);
+        let level = self.level.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        command.arg0(format!("lunboxd-{word}")).args([word, "--level", &level]).process_group(0);
         if self.required {
             command.arg("--required");
         }
@@ -147,6 +154,8 @@ mod tests {
     /// What becomes of a compiler that is another program.
     fn compile_with(program: &Path, limit: Duration) -> CompileError {
         let compiler = Compiler::new(program.to_owned(), "info".to_owned(), limit).required(true);
+        // As a reload does it, through another clone.
+        compiler.clone().set_level("debug".to_owned());
         let expected = Expected { component: Digest::of(b"component"), engine: Digest::of(b"engine") };
         loop {
             match compiler.compile(b"component", &expected) {
@@ -168,7 +177,7 @@ mod tests {
         assert!(matches!(error, CompileError::TooLong(_)), "{error}");
         let told = std::fs::read_to_string(told).unwrap();
         let (pid, arguments) = told.trim().split_once(' ').unwrap();
-        assert_eq!(arguments, "compile --level info --required");
+        assert_eq!(arguments, "compile --level debug --required");
         assert!(!Path::new("/proc").join(pid).exists(), "process {pid} is left");
     }
 

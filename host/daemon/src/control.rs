@@ -13,8 +13,10 @@ mod ask;
 mod finish;
 mod jobs;
 mod later;
+mod left;
 mod mend;
 mod overdue;
+mod size;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +24,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lunbox_tcmu::{
-    Change, DeviceEvent, DeviceId, DeviceName, Event, EventKind, Minor, Netlink, NetlinkError,
-};
+use lunbox_tcmu::{Change, DeviceEvent, DeviceId, Event, EventKind, Minor, Netlink, NetlinkError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -35,6 +35,7 @@ use crate::service::{Notice, Starter};
 
 use jobs::{Jobs, MAX_JOBS};
 use later::{Chore, Later};
+use left::Left;
 
 pub use ask::{Ask, DeviceState, Overview};
 pub use jobs::Ticket;
@@ -137,6 +138,10 @@ pub struct Control<K, S: Starter> {
     overrun: bool,
     /// Handlers have come: devices may wait for them.
     look_again: bool,
+    /// What other daemons are to answer.
+    left: Left,
+    /// One of them has gone, and who waits for it is to be answered.
+    abandoned: bool,
     /// Devices are to be left to a successor.
     leaving: bool,
     /// The daemon is told to do something else than to serve: no device is moved any more.
@@ -165,6 +170,10 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         mailbox: Mailbox<Message<S::Device>>,
         inbox: Inbox<Message<S::Device>>,
     ) -> Self {
+        let teller = mailbox.clone();
+        around.foreign.on_release(move |subtype| {
+            teller.send(Message::Ask(Ask::NobodysNow { subtype: subtype.map(str::to_owned) }));
+        });
         Self {
             kernel,
             starter,
@@ -176,6 +185,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             phase: Phase::Starting,
             overrun: false,
             look_again: false,
+            left: Left::default(),
+            abandoned: false,
             leaving: false,
             told_to_stop: false,
             outdated: BTreeMap::new(),
@@ -291,6 +302,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         {
             served.device = Some(device);
         }
+        self.tell_size(minor);
         self.proceed(minor);
     }
 
@@ -345,12 +357,19 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         for message in self.inbox.take() {
             match message {
                 Message::Notice(minor, notice) => self.hear(minor, notice),
-                Message::Finished(ticket, finished) => self.finish(ticket, finished),
+                Message::Finished(ticket, finished) => {
+                    if finished.is_of_abandoned() {
+                        // A newer event shows that the one that it is about has its answer.
+                        self.receive()?;
+                    }
+                    self.finish(ticket, finished);
+                }
                 Message::Ask(ask) => self.hear_ask(ask),
             }
         }
         self.receive()?;
         self.give_up();
+        self.answer_abandoned()?;
         self.do_chores();
         if self.starved {
             self.work_off();
@@ -379,6 +398,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         let Some(minor) = event.minor.or_else(|| self.registry.find(event.device_id?)) else {
             return self.without_node(&event);
         };
+        self.left.forget(minor);
         let entry = self.registry.entry(minor);
         if let (None, Some(served)) = (event.device_id, &entry.served)
             && event.kind != EventKind::Added
@@ -422,10 +442,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
 
     /// Acts on an event of a node on which no job works.
     fn act(&mut self, minor: Minor, event: DeviceEvent) {
-        if self.is_left_alone(minor, &event) {
-            tracing::debug!(?event, "left to another daemon");
-            return self.registry.tidy(minor);
-        }
+        let Some(event) = self.leave_alone(minor, event) else { return self.registry.tidy(minor) };
         match event.kind {
             // It goes on waiting, and the successor finds it.
             EventKind::Added if self.phase == Phase::Stopping => self.registry.tidy(minor),
@@ -474,16 +491,6 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 }
             }
         }
-    }
-
-    /// The event is about a device that another daemon serves, or may serve. What is served here is ours.
-    fn is_left_alone(&mut self, minor: Minor, event: &DeviceEvent) -> bool {
-        if self.registry.served(minor).is_some() {
-            return false;
-        }
-        let Some(Ok(name)) = event.name.as_deref().map(DeviceName::parse) else { return false };
-        let subtype = &name.subtype;
-        self.around.foreign.is_left_alone(subtype, self.starter.serves(subtype))
     }
 
     /// The device that is served at a node is not the one that is meant.

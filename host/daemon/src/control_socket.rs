@@ -14,6 +14,7 @@ use lunbox_control::{
 use lunbox_tcmu::{DeviceName, Minor};
 use lunbox_wire::{DeviceStatus, Health};
 
+use crate::bus::Observer;
 use crate::control::{Ask, DeviceState, Message, Overview, Phase};
 use crate::device::Device;
 use crate::handlers::Handlers;
@@ -55,6 +56,8 @@ pub struct Door {
     pub log: Option<lunbox_log::Handle>,
     /// Where metrics are served.
     pub metrics: Serving,
+    /// The service on the bus.
+    pub bus: Observer,
 }
 
 /// The handlers as they are told.
@@ -116,7 +119,6 @@ impl Door {
 
     fn status(&self) -> Result<StatusReport, Refusal> {
         let (overview, devices) = self.devices()?;
-        let workers = self.pool.report();
         let mut jails = self.pool.alive().into_iter().map(|worker| worker.hello().jail.clone());
         let first = jails.next().unwrap_or_default();
         let jail =
@@ -137,12 +139,13 @@ impl Door {
             jail,
             handlers: told(&self.handlers),
             workers: count(self.pool.alive().len()),
-            worker_restarts: workers.iter().map(|worker| worker.restarts).sum(),
+            worker_restarts: self.pool.restarts().values().sum(),
             devices: count(devices.len()),
             devices_serving: count(serving),
             memory_bytes: workers::memory(pid()),
             log_lines_lost: self.log.as_ref().map_or(0, lunbox_log::Handle::lost),
             metrics: self.metrics.address(),
+            bus: self.bus.report(),
             ..StatusReport::default()
         })
     }

@@ -72,8 +72,12 @@ pub struct Device {
     locked: Vec<usize>,
     /// `emulate_write_cache` as configfs has it, if that is known.
     write_cache: Option<bool>,
+    /// Told already that `emulate_write_cache=0` was no change.
+    told_no_change: bool,
     /// No change of size has failed since the last one that was done: a worker that did not answer may have done it.
     size_is_known: bool,
+    /// The next launch is a restart: its loop has run before, and was not moved.
+    restarts: bool,
 }
 
 impl Device {
@@ -99,7 +103,9 @@ impl Device {
             warned: false,
             locked: Vec::new(),
             write_cache: None,
+            told_no_change: false,
             size_is_known: true,
+            restarts: false,
         }
     }
 
@@ -116,6 +122,7 @@ impl Device {
     pub fn served_by(mut self, worker: Arc<Worker>) -> Self {
         self.record.set_worker(Some(&worker));
         self.worker = Some(worker);
+        self.restarts = true;
         self
     }
 
@@ -150,11 +157,20 @@ impl Device {
         if asked.is_ok() {
             self.record.set_size(bytes);
         }
-        asked
+        asked.map_err(refusal)
     }
 
     fn switch_write_cache(&mut self, on: bool) -> Result<(), Refusal> {
         if self.write_cache == Some(on) {
+            // The kernel's default is 0, so that management tools restore it for every LUN: not taken for a wish.
+            let is_off = on || self.record.device().write_cache == Some(false);
+            if !is_off && !std::mem::replace(&mut self.told_no_change, true) {
+                tracing::warn!(
+                    device = self.name(),
+                    "emulate_write_cache is 0 in configfs already, so nothing changes: the LUN keeps the write cache that \
+                     its handler has (initiators see WCE=1 and flush). To switch it off: write 1, then 0"
+                );
+            }
             return Ok(());
         }
         if self.worker.as_ref().is_some_and(|worker| worker.outdated()) {
@@ -165,30 +181,21 @@ impl Device {
         let patience_ms = u64::try_from(CHANGE_PATIENCE.as_millis()).unwrap_or(u64::MAX);
         let asked = self.ask_for_change(|call| Request::WriteCache { call, minor, on, patience_ms });
         self.write_cache = asked.is_ok().then_some(on);
-        if asked.is_ok() {
+        // Whether a worker that was not heard has told initiators that there is no cache any more is not known. If it has,
+        // they do not flush: the next loop must not have one. To have none is never wrong.
+        let unheard = matches!(asked, Err(AskError::Lost | AskError::Silent(_) | AskError::Link(_)));
+        if asked.is_ok() || (unheard && !on) {
             self.record.set_write_cache(on);
         }
-        asked
+        asked.map_err(refusal)
     }
 
     /// Has the worker change something.
-    fn ask_for_change(&self, request: impl FnOnce(Call) -> Request) -> Result<(), Refusal> {
+    fn ask_for_change(&self, request: impl FnOnce(Call) -> Request) -> Result<(), AskError> {
         let Some(worker) = &self.worker else {
-            let reason = "nothing serves it; see the log".to_owned();
-            return Err(Refusal { errno: Errno::ENODEV, reason });
+            return Err(AskError::Refused(Kind::Gone, "nothing serves it; see the log".to_owned()));
         };
-        worker.ask_for(&[], CHANGE_PATIENCE.saturating_mul(2) + SLACK, request).map_err(|error| {
-            let errno = match &error {
-                AskError::Refused(Kind::Invalid, _) => Errno::EINVAL,
-                AskError::Refused(Kind::Unsupported, _) => Errno::EOPNOTSUPP,
-                AskError::Refused(Kind::Gone, _) => Errno::ENODEV,
-                AskError::Refused(Kind::Failed, _) | AskError::Link(_) => Errno::EIO,
-                AskError::Refused(Kind::TimedOut | Kind::StoreBusy, _)
-                | AskError::Lost
-                | AskError::Silent(_) => Errno::EAGAIN,
-            };
-            Refusal { errno, reason: error.to_string() }
-        })
+        worker.ask_for(&[], CHANGE_PATIENCE.saturating_mul(2) + SLACK, request)
     }
 
     /// Waits until whoever served the device before has let go of it, whatever stores it has: locks tell nothing where
@@ -210,7 +217,7 @@ impl Device {
             }
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(device = self.name(), "waiting: {text}");
-                self.journal.device(EventKind::DeviceBlocked, self.name(), text);
+                self.note_wait(&text);
             }
             if cancel.wait(ASK_AGAIN) {
                 return Err(Setback::Cancelled);
@@ -233,6 +240,12 @@ impl Device {
         }
     }
 
+    /// It waits for a lock, or for the end of its earlier loop.
+    fn note_wait(&self, text: &dyn std::fmt::Display) {
+        self.record.count_wait();
+        self.journal.device(EventKind::DeviceBlocked, self.name(), text);
+    }
+
     /// Waits for the locks of one store.
     fn describe(
         &self,
@@ -244,7 +257,7 @@ impl Device {
         let name = self.name();
         let waiting = |wait: &Wait<'_>| {
             tracing::warn!(device = name, "waiting: {wait}");
-            self.journal.device(EventKind::DeviceBlocked, &name, wait);
+            self.note_wait(wait);
         };
         let (mut told, mut short_of_locks) = (false, false);
         loop {
@@ -275,7 +288,7 @@ impl Device {
                 {
                     if !std::mem::replace(&mut short_of_locks, true) {
                         tracing::warn!(device = name, "waiting: {error}");
-                        self.journal.device(EventKind::DeviceBlocked, &name, &error);
+                        self.note_wait(&error);
                     }
                 }
                 Err(error) => return Err(self.refused(error)),
@@ -360,6 +373,9 @@ impl Device {
             // What it left in the ring must be sent back before anybody goes on with it.
             return Err("its loop broke off before it had handed over".to_owned());
         }
+        if how == Ending::HandOver {
+            self.restarts = false;
+        }
         Ok(())
     }
 
@@ -374,6 +390,20 @@ impl Device {
         let device = Box::new(self.record.device());
         worker.ask_for(&descriptors, START_PATIENCE, |call| Request::Start { call, device })
     }
+}
+
+/// What whoever wrote to configfs gets.
+fn refusal(error: AskError) -> Refusal {
+    let errno = match &error {
+        AskError::Refused(Kind::Invalid, _) => Errno::EINVAL,
+        AskError::Refused(Kind::Unsupported, _) => Errno::EOPNOTSUPP,
+        AskError::Refused(Kind::Gone, _) => Errno::ENODEV,
+        AskError::Refused(Kind::Failed, _) | AskError::Link(_) => Errno::EIO,
+        AskError::Refused(Kind::TimedOut | Kind::StoreBusy, _) | AskError::Lost | AskError::Silent(_) => {
+            Errno::EAGAIN
+        }
+    };
+    Refusal { errno, reason: error.to_string() }
 }
 
 impl Running for Device {
@@ -416,6 +446,9 @@ impl Running for Device {
             Ok(()) => {
                 self.record.set_worker(Some(&worker));
                 self.worker = Some(worker);
+                if std::mem::replace(&mut self.restarts, true) {
+                    self.record.count_restart();
+                }
                 Ok(())
             }
             Err(error) => {
@@ -468,6 +501,15 @@ impl Running for Device {
                 Err(Refusal { errno: Errno::EOPNOTSUPP, reason: "there is no such setting here".to_owned() })
             }
         }
+    }
+
+    fn accept_size(&mut self, bytes: u64) -> Result<bool, String> {
+        let block_size = self.record.device().block_size;
+        // It is the worker's word.
+        if bytes == 0 || block_size == 0 || !bytes.is_multiple_of(block_size.into()) {
+            return Err(format!("{bytes} bytes are 0 or no multiple of the block size of {block_size}"));
+        }
+        Ok(self.record.accept_size(bytes))
     }
 
     fn stop(mut self, patience: Duration) -> Result<(), String> {

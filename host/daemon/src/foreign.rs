@@ -5,6 +5,7 @@
 //! setting.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What becomes of devices whose subtype nobody is known to serve.
@@ -13,8 +14,8 @@ pub enum Unclaimed {
     /// They are refused: whoever enables one is told so instead of waiting. As tcmu-runner does.
     #[default]
     Answer,
-    /// They are left alone, for a daemon that tells nobody what it serves. Without one, whoever enables such a device
-    /// hangs until there is one.
+    /// They are left alone, for a daemon that tells nobody what it serves. Without one, whoever enables, changes or removes
+    /// such a device hangs, also if its handler was ours once.
     Leave,
 }
 
@@ -22,10 +23,24 @@ pub enum Unclaimed {
 #[derive(Clone, Debug, Default)]
 pub struct Foreign(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+/// Told of a subtype that is not left alone any more; of none if that may be many.
+type Listener = Arc<dyn Fn(Option<&str>) + Send + Sync>;
+
+#[derive(Default)]
 struct State {
     subtypes: BTreeSet<String>,
     unclaimed: Unclaimed,
+    released: Option<Listener>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subtypes, unclaimed, released: _ } = self;
+        f.debug_struct("State")
+            .field("subtypes", subtypes)
+            .field("unclaimed", unclaimed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Foreign {
@@ -36,7 +51,24 @@ impl Foreign {
 
     /// Nobody else serves this subtype any more; false if nobody did.
     pub fn remove(&self, subtype: &str) -> bool {
-        self.state().subtypes.remove(subtype)
+        let known = self.state().subtypes.remove(subtype);
+        if known {
+            self.released(Some(subtype));
+        }
+        known
+    }
+
+    /// Calls `listener` each time when a subtype is not left alone any more, with the subtype if it is one: who waits for
+    /// an answer waits for us now. It takes the place of the one before, and must not block.
+    pub fn on_release(&self, listener: impl Fn(Option<&str>) + Send + Sync + 'static) {
+        self.state().released = Some(Arc::new(listener));
+    }
+
+    fn released(&self, subtype: Option<&str>) {
+        let listener = self.state().released.clone();
+        if let Some(listener) = listener {
+            listener(subtype);
+        }
     }
 
     /// Another daemon serves exactly this subtype.
@@ -51,7 +83,8 @@ impl Foreign {
             _ if before == unclaimed => {}
             Unclaimed::Leave => tracing::info!("foreign subtypes are left alone now, whoever serves them"),
             Unclaimed::Answer => {
-                tracing::info!("foreign subtypes are refused now, unless a daemon registered them")
+                tracing::info!("foreign subtypes are refused now, unless a daemon registered them");
+                self.released(None);
             }
         }
     }
@@ -86,5 +119,21 @@ mod tests {
         assert!(!foreign.contains("glfs") && !foreign.is_left_alone("glfs", true));
         same.set_unclaimed(Unclaimed::Answer);
         assert!(!foreign.is_left_alone("rbd", false));
+    }
+
+    #[test]
+    fn who_listens_is_told_of_what_is_not_left_alone_any_more_and_of_nothing_else() {
+        let foreign = Foreign::default();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listener = Arc::clone(&told);
+        foreign.on_release(move |subtype| listener.lock().unwrap().push(subtype.map(str::to_owned)));
+        foreign.add("glfs");
+        foreign.set_unclaimed(Unclaimed::Answer);
+        foreign.set_unclaimed(Unclaimed::Leave);
+        foreign.remove("rbd");
+        assert!(told.lock().unwrap().is_empty());
+        foreign.remove("glfs");
+        foreign.set_unclaimed(Unclaimed::Answer);
+        assert_eq!(*told.lock().unwrap(), [Some("glfs".to_owned()), None]);
     }
 }

@@ -21,7 +21,7 @@ use crate::foreign::Foreign;
 use crate::journal::Journal;
 use crate::service::{Cancel, Refusal, Running, Setback, Starter};
 
-use admit::{admit, unblock};
+use admit::{admit, present, unblock};
 use revive::{hand_over, revive};
 
 /// Why somebody looks at a UIO node.
@@ -29,6 +29,8 @@ use revive::{hand_over, revive};
 pub enum Reason {
     /// The kernel announced it, under this id if it is new enough.
     Announced(Option<DeviceId>),
+    /// Its announcement was left to another daemon, which has gone. If its `enable` still waits, serve or refuse it.
+    Abandoned(Option<DeviceId>),
     /// It was found; serve it if its `enable` waits for somebody to answer.
     Waiting,
     /// It was found; serve it if it is enabled, after the ring was taken over from a predecessor.
@@ -141,6 +143,17 @@ pub enum Job<D> {
         /// The device's name.
         name: DeviceName,
     },
+    /// Tell the kernel of a size that the handler found. Not before the event that enabled the device was answered.
+    TellSize {
+        /// The device's node.
+        minor: Minor,
+        /// The kernel's number for it.
+        id: DeviceId,
+        /// The device's name.
+        name: DeviceName,
+        /// The size.
+        bytes: u64,
+    },
 }
 
 /// What became of a node that was looked at.
@@ -252,6 +265,17 @@ pub enum Finished<D> {
         /// The number, or why it could not be read.
         result: Result<String, String>,
     },
+    /// [`Job::TellSize`].
+    SizeTold {
+        /// The device's node.
+        minor: Minor,
+        /// The kernel's number for it.
+        id: DeviceId,
+        /// The size.
+        bytes: u64,
+        /// Why not.
+        result: Result<(), String>,
+    },
     /// The job panicked, a defect of this program. The device that it held has ended.
     Lost {
         /// The device's node.
@@ -278,6 +302,13 @@ pub struct Surroundings {
     pub foreign: Foreign,
 }
 
+impl<D> Finished<D> {
+    /// It is about an announcement that another daemon may have answered.
+    pub(crate) const fn is_of_abandoned(&self) -> bool {
+        matches!(self, Self::Admitted { reason: Reason::Abandoned(_), .. })
+    }
+}
+
 impl<D: Running> Job<D> {
     /// A [`Job::Admit`] that has not begun.
     pub fn admit(minor: Minor, reason: Reason, patience: Duration) -> Self {
@@ -294,7 +325,8 @@ impl<D: Running> Job<D> {
             | Self::Change { minor, .. }
             | Self::Stop { minor, .. }
             | Self::Discard { minor, .. }
-            | Self::Serial { minor, .. } => *minor,
+            | Self::Serial { minor, .. }
+            | Self::TellSize { minor, .. } => *minor,
         }
     }
 
@@ -307,6 +339,12 @@ impl<D: Running> Job<D> {
             Self::Unblock { minor, name } => Finished::Unblocked {
                 minor: *minor,
                 name: name.clone(),
+                result: Err("the job failed, which is a defect".to_owned()),
+            },
+            Self::TellSize { minor, id, bytes, .. } => Finished::SizeTold {
+                minor: *minor,
+                id: *id,
+                bytes: *bytes,
                 result: Err("the job failed, which is a defect".to_owned()),
             },
             Self::Discard { name, .. } => Finished::Discarded {
@@ -324,7 +362,8 @@ impl<D: Running> Job<D> {
             | Self::HandOver { name, .. }
             | Self::Unblock { name, .. }
             | Self::Discard { name, .. }
-            | Self::Serial { name, .. } => Some(name),
+            | Self::Serial { name, .. }
+            | Self::TellSize { name, .. } => Some(name),
             Self::Stop { block, .. } => block.as_ref(),
             Self::Admit { .. } | Self::Change { .. } => None,
         }
@@ -379,8 +418,23 @@ impl<D: Running> Job<D> {
                 let serial = around.configfs.device(&name).serial();
                 Finished::Serial { minor, result: serial.map_err(|error| error.to_string()) }
             }
+            Self::TellSize { minor, id, name, bytes } => {
+                let result = tell_size(&around.configfs.device(&name), id, bytes);
+                Finished::SizeTold { minor, id, bytes, result }
+            }
         }
     }
+}
+
+/// Writes a size into `control`, which sends no event: nobody waits for us over it.
+fn tell_size(directory: &DeviceDirectory, id: DeviceId, bytes: u64) -> Result<(), String> {
+    // One that is being removed may be locked.
+    present(directory).map_err(|setback| setback.to_string())?;
+    // Another device of this name has its own size. Where there is no number, the name has to do.
+    if directory.device_id().is_ok_and(|current| current != id) {
+        return Ok(());
+    }
+    directory.set_size(bytes).map_err(|error| error.to_string())
 }
 
 /// Old kernels have no `action` directory.

@@ -1,6 +1,6 @@
 //! What Prometheus is told of the daemon, and the endpoint that tells it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use lunbox_control::server::Publisher;
 use lunbox_control::{
     ClassReport, ControlReport, DeviceHealth, HistogramReport, StatisticsReport, WorkerReport,
 };
-use lunbox_metrics::{Address, Endpoint, Family, Histogram, Labels, Source, Unit, Value};
+use lunbox_metrics::{
+    Address, AddressError, Endpoint, EndpointError, Family, Histogram, Labels, Source, Unit, Value,
+};
 
 use crate::records::Records;
 use crate::statistics;
@@ -49,7 +51,24 @@ pub struct Parts {
 /// The endpoint, if there is one.
 pub struct Metrics {
     parts: Parts,
-    endpoint: Option<Endpoint>,
+    /// With the address that it was started for.
+    endpoint: Option<(Address, Endpoint)>,
+}
+
+/// Why metrics are served where they were before, or nowhere.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It is no address.
+    #[error("metrics = {text}: {source}")]
+    Address {
+        /// What was said.
+        text: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// It can not be served there.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
 }
 
 impl Metrics {
@@ -58,30 +77,30 @@ impl Metrics {
         Self { parts, endpoint: None }
     }
 
-    /// Serves at `address` from now on, and nowhere else; nowhere without one. What can not be is logged. Blocks until the
-    /// endpoint that was there has ended, about a second at the most.
-    pub fn serve(&mut self, address: Option<&str>) {
-        if self.endpoint.take().is_some() {
-            tracing::info!(
-                "metrics are not served at {} any more",
-                self.parts.serving.address().unwrap_or_default()
-            );
+    /// Serves at `address` from now on, and nowhere else. Blocks until the endpoint that was there has ended, about a
+    /// second at the most.
+    ///
+    /// # Errors
+    /// [`ServeError`]: what was served before is served still.
+    pub fn serve(&mut self, text: &str) -> Result<(), ServeError> {
+        let address: Address =
+            text.parse().map_err(|source| ServeError::Address { text: text.to_owned(), source })?;
+        if self.endpoint.as_ref().is_some_and(|(there, _)| *there == address) {
+            return Ok(());
         }
-        self.parts.serving.set(None);
-        let Some(address) = address else { return };
-        let source = Arc::new(self.parts.clone());
-        let started = address
-            .parse::<Address>()
-            .map_err(|error| error.to_string())
-            .and_then(|address| Endpoint::start(&address, source).map_err(|error| error.to_string()));
-        match started {
-            Ok(endpoint) => {
-                let address = endpoint.address().to_string();
-                tracing::info!("metrics are served at {address}");
-                self.parts.serving.set(Some(address));
-                self.endpoint = Some(endpoint);
-            }
-            Err(error) => tracing::error!("{error}; no metrics are served"),
+        let endpoint = Endpoint::start(&address, Arc::new(self.parts.clone()))?;
+        self.end();
+        tracing::info!("metrics are served at {}", endpoint.address());
+        self.parts.serving.set(Some(endpoint.address().to_string()));
+        self.endpoint = Some((address, endpoint));
+        Ok(())
+    }
+
+    /// Serves nowhere from now on. Blocks until the endpoint has ended, about a second at the most.
+    pub fn end(&mut self) {
+        if let Some((_, endpoint)) = self.endpoint.take() {
+            tracing::info!("metrics are not served at {} any more", endpoint.address());
+            self.parts.serving.set(None);
         }
     }
 }
@@ -93,8 +112,9 @@ impl Source for Parts {
             Family::new("lunbox_build", "The program that runs.")
                 .with(vec![("version", self.program.clone())], Value::Info),
         ];
-        families.extend(of_workers(&self.pool.report(), &statistics.unanswered));
+        families.extend(of_workers(&self.pool.report(), &self.pool.restarts(), &statistics.unanswered));
         families.extend(of_devices(&statistics));
+        families.extend(of_records(&self.records));
         if let Some(log) = &self.log {
             families.push(
                 Family::new("lunbox_log_lines_lost", "Log lines that could not be written.")
@@ -108,7 +128,11 @@ impl Source for Parts {
     }
 }
 
-fn of_workers(workers: &[WorkerReport], unanswered: &[String]) -> Vec<Family> {
+fn of_workers(
+    workers: &[WorkerReport],
+    restarted: &BTreeMap<String, u64>,
+    unanswered: &[String],
+) -> Vec<Family> {
     let mut restarts =
         Family::new("lunbox_worker_restarts", "Times that a tenant's worker died and was started again.");
     let mut devices = Family::new("lunbox_worker_devices", "Devices of a worker.");
@@ -117,13 +141,15 @@ fn of_workers(workers: &[WorkerReport], unanswered: &[String]) -> Vec<Family> {
         "lunbox_worker_unanswered",
         "1 if the worker did not tell its numbers: its devices are missing here.",
     );
-    let tenants: BTreeSet<&str> = workers.iter().map(|worker| worker.tenant.as_str()).collect();
+    let mut tenants: BTreeSet<&str> = workers.iter().map(|worker| worker.tenant.as_str()).collect();
+    // Also of those that have none at the moment: a counter that goes and comes back is a burst.
+    tenants.extend(restarted.keys().map(String::as_str));
     for tenant in tenants {
         // A tenant may have several workers: those of single devices, and those of an earlier build.
         let own = || workers.iter().filter(|worker| worker.tenant == tenant);
         let labels = || vec![("tenant", tenant.to_owned())];
         let sum = |of: fn(&WorkerReport) -> u64| own().map(of).fold(0, u64::saturating_add);
-        restarts.push(labels(), Value::Counter(sum(|worker| worker.restarts)));
+        restarts.push(labels(), Value::Counter(restarted.get(tenant).copied().unwrap_or(0)));
         devices.push(labels(), Value::Gauge(sum(|worker| worker.devices)));
         memory.push(labels(), Value::Gauge(sum(|worker| worker.memory_bytes)));
         let is_silent = unanswered.iter().any(|key| crate::workers::spawn::tenant(key) == tenant);
@@ -207,6 +233,27 @@ fn of_devices(statistics: &StatisticsReport) -> Vec<Family> {
     families
 }
 
+/// What is known without asking anybody.
+fn of_records(records: &Records) -> [Family; 2] {
+    let mut restarts = Family::new(
+        "lunbox_device_restarts",
+        "Times that a device's loop was started again after its worker died, it ended by itself, or an operator asked.",
+    );
+    let mut waits = Family::new(
+        "lunbox_lock_waits",
+        "Times that a device had to wait for a lock on its storage, or for what is left of its earlier loop.",
+    );
+    let mut named = BTreeSet::new();
+    for record in records.all() {
+        let device = record.name();
+        if named.insert(device.clone()) {
+            restarts.push(vec![("device", device.clone())], Value::Counter(record.restarts()));
+            waits.push(vec![("device", device)], Value::Counter(record.waits()));
+        }
+    }
+    [restarts, waits]
+}
+
 /// Every other bound: two of them are a factor of four.
 fn coarse(told: &HistogramReport) -> Histogram {
     let count = |bucket: usize| told.buckets.get(bucket).copied().unwrap_or(0);
@@ -248,86 +295,4 @@ fn of_control(control: ControlReport) -> [Family; 4] {
 }
 
 #[cfg(test)]
-mod tests {
-    use lunbox_control::{CountersReport, DeviceStatistics};
-
-    use super::*;
-
-    #[test]
-    fn every_device_is_told_once_with_all_that_is_known() {
-        let device = DeviceStatistics {
-            name: "user_0/a\"\n".to_owned(),
-            tenant: "acme".to_owned(),
-            subtype: "file".to_owned(),
-            health: DeviceHealth::Serving,
-            counters: CountersReport {
-                timeouts: 3,
-                faults: 2,
-                bytes_read: 8192,
-                ..CountersReport::default()
-            },
-            read: ClassReport {
-                commands: 7,
-                errors: 1,
-                bytes: 8192,
-                queue: HistogramReport { sum_ns: 5000, buckets: vec![1, 2, 3] },
-                service: HistogramReport::default(),
-            },
-            ..DeviceStatistics::default()
-        };
-        let twin = DeviceStatistics { tenant: "other".to_owned(), ..device.clone() };
-        let gone = DeviceStatistics { name: "user_1/b".to_owned(), ..DeviceStatistics::default() };
-        let report = StatisticsReport { devices: vec![device, twin, gone], ..StatisticsReport::default() };
-        let text = lunbox_metrics::text(of_devices(&report));
-        for line in [
-            "lunbox_devices 2",
-            r#"lunbox_device_up{device="user_0/a\"\n",tenant="acme",subtype="file"} 1"#,
-            r#"lunbox_device_up{device="user_1/b",tenant="",subtype=""} 0"#,
-            r#"lunbox_commands_total{device="user_0/a\"\n",class="read"} 7"#,
-            r#"lunbox_errors_total{device="user_0/a\"\n",class="read"} 1"#,
-            r#"lunbox_data_bytes_total{device="user_0/a\"\n",direction="read"} 8192"#,
-            r#"lunbox_timeouts_total{device="user_0/a\"\n"} 3"#,
-            r#"lunbox_handler_faults_total{device="user_0/a\"\n"} 2"#,
-            r#"lunbox_queue_seconds_count{device="user_0/a\"\n",class="read"} 6"#,
-            r#"lunbox_queue_seconds_bucket{le="0.000004",device="user_0/a\"\n",class="read"} 6"#,
-            r#"lunbox_queue_seconds_bucket{le="+Inf",device="user_0/a\"\n",class="read"} 6"#,
-        ] {
-            assert_eq!(text.lines().filter(|there| *there == line).count(), 1, "{line}\n{text}");
-        }
-        assert!(!text.contains("lunbox_service_seconds_bucket"), "nothing was measured: {text}");
-        assert!(!text.contains("other\",subtype"), "one of a name: {text}");
-    }
-
-    #[test]
-    fn no_sample_is_lost_between_bounds() {
-        let buckets: Vec<u64> = (1..=28).collect();
-        let coarse = coarse(&HistogramReport { sum_ns: 9, buckets });
-        assert_eq!(coarse.buckets.len(), 14);
-        assert_eq!(coarse.buckets[0], (Duration::from_micros(1), 1));
-        assert_eq!(coarse.buckets[1], (Duration::from_micros(4), 2 + 3));
-        assert_eq!(coarse.longer, 28);
-        let all: u64 = coarse.buckets.iter().map(|(_, count)| count).sum();
-        assert_eq!(all + coarse.longer, (1..=28).sum::<u64>());
-    }
-
-    #[test]
-    fn tenants_with_several_workers_are_one() {
-        let worker = |tenant: &str, restarts| WorkerReport {
-            tenant: tenant.to_owned(),
-            restarts,
-            devices: 1,
-            ..WorkerReport::default()
-        };
-        let families =
-            of_workers(&[worker("acme", 1), worker("acme", 2), worker("zeta", 0)], &["zeta".to_owned()]);
-        let text = lunbox_metrics::text(families);
-        for line in [
-            r#"lunbox_worker_restarts_total{tenant="acme"} 3"#,
-            r#"lunbox_worker_devices{tenant="acme"} 2"#,
-            r#"lunbox_worker_unanswered{tenant="acme"} 0"#,
-            r#"lunbox_worker_unanswered{tenant="zeta"} 1"#,
-        ] {
-            assert!(text.lines().any(|there| there == line), "{line}\n{text}");
-        }
-    }
-}
+mod tests;

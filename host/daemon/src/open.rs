@@ -210,6 +210,7 @@ impl Opener {
             limits: allowance(tenant),
             command_timeout_s: command_timeout.map_or(0, NonZeroU32::get),
             write_cache: None,
+            size_chosen: false,
         };
         let foundation = Foundation {
             ring,
@@ -255,7 +256,7 @@ impl Opener {
         device.name = full(&name);
         device.map_bytes = node.map_bytes;
         device.limits = allowance(tenant);
-        let said = device.size;
+        let (said, chosen) = (device.size, device.size_chosen);
         // One that is being removed is locked, and the removal waits for our answer.
         let directory = self.configfs.device(&name);
         let exists = directory.exists();
@@ -275,6 +276,12 @@ impl Opener {
         let moves = worker.outdated() || worker.hello().tenant != key;
         let memory = device.stores.iter().any(|store| store.kind != StoreKind::File);
         let outdated = moves && container.is_ok() && !memory;
+        // What the handler found the kernel is told: the worker says it once more. The stores are as the kernel's size was.
+        let fits = said != 0 && device.block_size != 0 && said.is_multiple_of(device.block_size.into());
+        device.size_chosen = chosen && fits;
+        if device.size_chosen {
+            device.size = said;
+        }
         if device.size != said && !outdated {
             leftovers.add(&worker, Leftover::Resize { minor, name: name.clone(), bytes: device.size });
         }

@@ -1,6 +1,7 @@
 //! What the control socket tells of devices. Devices travel with jobs; their records stay where everybody can look.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lunbox_tcmu::{DeviceName, Minor};
@@ -15,6 +16,8 @@ pub struct Record {
     /// Name of its worker, whether there is one or not.
     key: String,
     state: Mutex<State>,
+    restarts: AtomicU64,
+    waits: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -46,6 +49,26 @@ impl Record {
     /// Name of the worker that serves it or is to serve it.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Its loop was started again after it had ended.
+    pub fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often.
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// It had to wait for the end of an earlier loop, or for a lock on a store.
+    pub fn count_wait(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// The device as a worker is started with it.
@@ -99,9 +122,17 @@ impl Record {
         state.worker = worker.map_or_else(Weak::new, Arc::downgrade);
     }
 
-    /// It has another size.
+    /// Somebody gave it another size.
     pub fn set_size(&self, bytes: u64) {
-        self.state().device.size = bytes;
+        let device = &mut self.state().device;
+        (device.size, device.size_chosen) = (bytes, false);
+    }
+
+    /// Its handler found this size; true if another one was known.
+    pub fn accept_size(&self, bytes: u64) -> bool {
+        let device = &mut self.state().device;
+        device.size_chosen = true;
+        std::mem::replace(&mut device.size, bytes) != bytes
     }
 
     /// Somebody switched its write cache.
@@ -116,7 +147,8 @@ impl Records {
         let minor = Minor(device.minor);
         let state =
             Mutex::new(State { device, running: None, worker: Weak::new(), sizes, unlocked: Vec::new() });
-        let record = Arc::new(Record { minor, key: key.to_owned(), state });
+        let (restarts, waits) = (AtomicU64::new(0), AtomicU64::new(0));
+        let record = Arc::new(Record { minor, key: key.to_owned(), state, restarts, waits });
         self.lock().insert(minor, Arc::clone(&record));
         record
     }

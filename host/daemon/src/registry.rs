@@ -22,6 +22,8 @@ pub struct Entry<D> {
     pub waiting: VecDeque<DeviceEvent>,
     /// The device asked for its serial number before the job that started it was done.
     pub wants_serial: bool,
+    /// A size that the handler found and that the kernel has not been told of.
+    pub found_size: Option<u64>,
 }
 
 /// A device that is served.
@@ -43,6 +45,8 @@ pub struct Served<D> {
     pub read_again: bool,
     /// An INQUIRY waits for the serial number, which is known, but a job has the device.
     pub owes_serial: bool,
+    /// A job tells the kernel of a size.
+    pub telling_size: bool,
     /// Its UIO node has gone.
     pub gone: bool,
     /// A predecessor's worker serves it, and its `enable` may wait for an answer that the predecessor owed.
@@ -80,7 +84,14 @@ impl<D: Running> Served<D> {
 
 impl<D> Default for Entry<D> {
     fn default() -> Self {
-        Self { served: None, job: None, current: None, waiting: VecDeque::new(), wants_serial: false }
+        Self {
+            served: None,
+            job: None,
+            current: None,
+            waiting: VecDeque::new(),
+            wants_serial: false,
+            found_size: None,
+        }
     }
 }
 
@@ -134,6 +145,7 @@ impl<D> Registry<D> {
             reading_serial: false,
             read_again: false,
             owes_serial: false,
+            telling_size: false,
             gone: false,
             adopted: false,
             recovery: Recovery::default(),

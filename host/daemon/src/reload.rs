@@ -9,6 +9,7 @@ use lunbox_conf::{Pace, Watcher, load};
 use lunbox_log::{Handle, Level, LogError, crit};
 
 use crate::foreign::Unclaimed;
+use crate::metrics::ServeError;
 use crate::settings::{Base, Settings};
 
 /// What a setting is put into effect with.
@@ -25,8 +26,11 @@ pub trait Effects: Send {
     /// Treats subtypes that nobody is known to serve like this from now on.
     fn unclaimed(&mut self, unclaimed: Unclaimed);
 
-    /// Has metrics fetched here from now on, or nowhere. What can not be is logged.
-    fn metrics(&mut self, address: Option<&str>);
+    /// Has metrics fetched here from now on, or nowhere.
+    ///
+    /// # Errors
+    /// They can not be served there; what was served before is served still.
+    fn metrics(&mut self, address: Option<&str>) -> Result<(), ServeError>;
 }
 
 /// The settings that are in effect, and what changes them.
@@ -39,12 +43,26 @@ pub struct Reloader<E> {
 
 impl<E: Effects> Reloader<E> {
     /// `current` is in effect, except for metrics: they begin here.
-    pub fn new(path: PathBuf, base: Base, current: Settings, mut effects: E) -> Self {
+    pub fn new(path: PathBuf, base: Base, mut current: Settings, mut effects: E) -> Self {
         effects.unclaimed(current.unclaimed);
-        if let Some(address) = &current.metrics {
-            effects.metrics(Some(address));
+        let metrics = current.metrics.take();
+        let mut reloader = Self { path, base, current, effects };
+        reloader.serve_metrics(metrics);
+        reloader
+    }
+
+    fn serve_metrics(&mut self, wanted: Option<String>) {
+        if wanted == self.current.metrics {
+            return;
         }
-        Self { path, base, current, effects }
+        match self.effects.metrics(wanted.as_deref()) {
+            Ok(()) => self.current.metrics = wanted,
+            Err(error) => {
+                let now = self.current.metrics.as_deref().unwrap_or("nowhere");
+                let path = self.path.display();
+                tracing::error!("{error}; metrics are served at {now} still; save {path} to try again");
+            }
+        }
     }
 
     /// Reads the file again and puts into effect what is another than before. A file that can not be read changes
@@ -85,10 +103,7 @@ impl<E: Effects> Reloader<E> {
             tracing::info!("foreign_subtypes now is {:?}", wanted.unclaimed);
             self.current.unclaimed = wanted.unclaimed;
         }
-        if wanted.metrics != self.current.metrics {
-            self.effects.metrics(wanted.metrics.as_deref());
-            self.current.metrics = wanted.metrics;
-        }
+        self.serve_metrics(wanted.metrics);
     }
 }
 

@@ -127,6 +127,14 @@ pub trait Running: Send + 'static {
     /// The old value stays in force.
     fn change(&mut self, change: &Change) -> Result<(), Refusal>;
 
+    /// Notes the size in bytes that the handler found and the loop serves: a new loop is started with it. Never blocks.
+    ///
+    /// True if another one was known.
+    ///
+    /// # Errors
+    /// One line for the operator: it is no size for this device.
+    fn accept_size(&mut self, bytes: u64) -> Result<bool, String>;
+
     /// Serves what is in the ring, ends the device and closes its UIO node; blocks for about twice `patience` at the
     /// most.
     ///
@@ -227,6 +235,8 @@ pub enum Notice {
     Trouble(String),
     /// The trouble is over.
     Recovered,
+    /// The handler found that the LUN has so many bytes, and the loop serves them.
+    Resized(u64),
     /// The loop has ended; [`Running::condition`] says so, too.
     Ended(String),
     /// The worker has died; [`Running::condition`] says so, too.

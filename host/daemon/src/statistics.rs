@@ -22,7 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Said {
     status: Option<BTreeMap<Minor, DeviceStatus>>,
-    statistics: BTreeMap<Minor, wire::DeviceStatistics>,
+    statistics: Option<BTreeMap<Minor, wire::DeviceStatistics>>,
+}
+
+impl Said {
+    /// It answered what it was asked. Half of the numbers would look as if the others had begun anew.
+    fn is_complete(&self, worker: &Worker) -> bool {
+        self.status.is_some() && (self.statistics.is_some() || worker.outdated())
+    }
 }
 
 /// Asks all workers. Blocks for a second at the most.
@@ -42,13 +49,13 @@ pub fn collect(pool: &Pool, records: &Records) -> StatisticsReport {
         };
         match answer {
             Ok(Answer::Status(devices)) => said.status = Some(devices.into_iter().collect()),
-            Ok(Answer::Statistics(devices)) => said.statistics = devices.into_iter().collect(),
+            Ok(Answer::Statistics(devices)) => said.statistics = Some(devices.into_iter().collect()),
             answer => tracing::debug!(worker = worker.hello().tenant, "no numbers: {answer:?}"),
         }
     }
     let unanswered: Vec<String> = said
         .iter()
-        .filter(|(worker, said)| said.status.is_none() && !worker.is_lost())
+        .filter(|(worker, said)| !said.is_complete(worker) && !worker.is_lost())
         .map(|(worker, _)| worker.hello().tenant.clone())
         .collect();
     let devices = records.all().iter().filter_map(|record| device(record, &said)).collect();
@@ -76,8 +83,12 @@ fn device(record: &Record, said: &[(Arc<Worker>, Said)]) -> Option<DeviceStatist
     };
     let Some(worker) = record.worker() else { return Some(bare) };
     let said = said.iter().find(|(asked, _)| Arc::ptr_eq(asked, &worker)).map(|(_, said)| said)?;
+    if !said.is_complete(&worker) {
+        return None;
+    }
     let Some(status) = said.status.as_ref()?.get(&minor) else { return Some(bare) };
-    let of_class = said.statistics.get(&minor).cloned().unwrap_or_default();
+    let of_class =
+        said.statistics.as_ref().and_then(|devices| devices.get(&minor)).cloned().unwrap_or_default();
     Some(DeviceStatistics {
         health: match status.health {
             Health::Serving => DeviceHealth::Serving,

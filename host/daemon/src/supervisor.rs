@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use lunbox_bus::BusError;
-use lunbox_conf::{Loaded, Watcher};
+use lunbox_conf::Loaded;
 use lunbox_control::{EventKind, Server, ServerHandle};
 use lunbox_engine::{Shelf, engine_digest};
 use lunbox_log::{Handle, Level, Options, System, crit};
@@ -19,7 +19,7 @@ use lunbox_wire::RingKind;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::bus;
+use crate::bus::{self, Presence};
 use crate::cli::Cli;
 use crate::compiler::{Compiler, TIME_LIMIT};
 use crate::control::{Ask, Control, Message, Outcome, is_readable};
@@ -43,9 +43,10 @@ use crate::watch::{Watch, Watched};
 use crate::workers::spawn::{Place, directory};
 use crate::workers::{Pool, Spawner};
 
+mod bus_name;
 mod live;
 
-use live::{BusName, Live};
+use live::{Live, Watches, WorkersLog};
 
 /// How long a device may take to finish its commands before they are cancelled.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -174,7 +175,7 @@ fn run(cli: &Cli, start: Start) -> anyhow::Result<()> {
     }
     let _lock = InstanceLock::take(Path::new(LOCK_PATH))?;
     // The lock does not reach into other mount namespaces, the bus does. Its name is taken when devices are served.
-    bus::check_free()?;
+    let seen = bus::check_free()?;
     let build = build()?;
     tracing::info!(build, policy = ?policy.source(), "starting");
     let sockets = directory(&cli.run_dir).map_err(|error| anyhow!(error))?;
@@ -213,19 +214,26 @@ fn run(cli: &Cli, start: Start) -> anyhow::Result<()> {
     let spawner = Spawner { place: place(cli, &build), sockets, build, level: level.to_string() };
     let daemon = Daemon::new(cli, policy, handlers, around, spawner, sender);
     let serving = Serving::default();
-    let door = daemon.listen(cli, &start.log, &serving)?;
-    // Nobody has set it before.
-    let _ = publisher.set(door.publisher());
+    let name = Presence::default();
+    let door = daemon.listen(cli, &start.log, &serving, &name);
+    if let Some(door) = &door {
+        // Nobody has set it before.
+        let _ = publisher.set(door.publisher());
+    }
     let setting = bus::Setting {
         handlers: daemon.opener.handlers.clone(),
         checker: loader.compiler.clone(),
         foreign: daemon.around.foreign.clone(),
+        awaited: bus::awaited(seen, &daemon.opener.handlers, &daemon.around.foreign),
     };
-    let name = BusName::default();
-    let live = daemon.live(&start.log, &door, serving);
+    let live = daemon.live(&start.log, door.as_ref(), serving, loader.compiler.clone());
     let _watches = daemon.watch(cli, loader, start.base, start.settings, live, &name);
     let reopener = Reopener::start(start.log).context("starting a thread")?;
-    daemon.serve(inbox, &start.signals, &urgent, &reopener, || name.own(setting))
+    let own_name = {
+        let name = name.clone();
+        move || name.own(setting)
+    };
+    daemon.serve(inbox, &start.signals, &urgent, &reopener, own_name)
 }
 
 /// The signals by which the program ends, for a start that takes long. It is never read: whoever serves does that.
@@ -317,7 +325,7 @@ impl Daemon {
     }
 
     /// Answers at the control socket. Without it devices are served all the same.
-    fn listen(&self, cli: &Cli, log: &Handle, serving: &Serving) -> anyhow::Result<ServerHandle> {
+    fn listen(&self, cli: &Cli, log: &Handle, serving: &Serving, name: &Presence) -> Option<ServerHandle> {
         let door = Door {
             mailbox: self.mailbox.clone(),
             records: Arc::clone(&self.opener.records),
@@ -329,23 +337,31 @@ impl Daemon {
             single_process: self.single_process,
             log: Some(log.clone()),
             metrics: serving.clone(),
+            bus: name.observer(),
         };
-        Server::start(&cli.run_dir.join("control.sock"), Arc::new(door)).context("control socket")
+        let server = Server::start(&cli.run_dir.join("control.sock"), Arc::new(door));
+        server
+            .inspect_err(|error| {
+                tracing::error!(
+                    "control socket: {error}; devices are served, but `lunbox` reaches this daemon only after a restart"
+                );
+            })
+            .ok()
     }
 
     /// What settings that change are put into effect with.
-    fn live(&self, log: &Handle, door: &ServerHandle, serving: Serving) -> Live {
+    fn live(&self, log: &Handle, door: Option<&ServerHandle>, serving: Serving, compiler: Compiler) -> Live {
         let metrics = Metrics::new(Parts {
             pool: Arc::clone(&self.opener.pool),
             records: Arc::clone(&self.opener.records),
             program: self.build.clone(),
             log: Some(log.clone()),
-            control: Some(door.publisher()),
+            control: door.map(ServerHandle::publisher),
             serving,
         });
         Live {
-            log: log.clone(),
-            pool: Arc::clone(&self.opener.pool),
+            workers: WorkersLog { log: log.clone(), pool: Arc::downgrade(&self.opener.pool) },
+            compiler,
             foreign: self.around.foreign.clone(),
             metrics: Arc::new(Mutex::new(metrics)),
         }
@@ -360,17 +376,19 @@ impl Daemon {
         base: Base,
         settings: Settings,
         live: Live,
-        name: &BusName,
-    ) -> (Option<Watcher>, Option<Watch>) {
-        live.tell_workers();
-        let again = live.clone();
-        live.log.on_reopen(move || again.tell_workers());
+        name: &Presence,
+    ) -> Watches {
+        live.workers.tell();
+        let again = live.workers.clone();
+        live.workers.log.on_reopen(move || again.tell());
+        let metrics = Arc::clone(&live.metrics);
         let configuration = Reloader::new(cli.config.clone(), base, settings, live).watch();
         let watched = Watched {
             directory: cli.handler_path.clone(),
             loader,
             handlers: self.opener.handlers.clone(),
             journal: self.around.journal.clone(),
+            foreign: self.around.foreign.clone(),
         };
         let mailbox = self.mailbox.clone();
         let name = name.clone();
@@ -384,7 +402,7 @@ impl Daemon {
         let handlers = Watch::start(watched, changed).inspect_err(|error| {
             tracing::warn!("handlers are not watched: {error}; restart lunboxd after changes");
         });
-        (configuration, handlers.ok())
+        Watches { configuration, handlers: handlers.ok(), metrics }
     }
 
     fn serve(
@@ -393,26 +411,35 @@ impl Daemon {
         signals: &SignalFd,
         urgent: &SignalFd,
         log: &Reopener,
-        own_name: impl FnOnce() -> Result<(), BusError>,
+        own_name: impl FnOnce() -> Result<(), BusError> + Send + 'static,
     ) -> anyhow::Result<()> {
         let netlink = Netlink::open()?;
         let opener = Arc::clone(&self.opener);
         let mut control = Control::new(netlink, opener, self.around.clone(), self.mailbox.clone(), inbox);
         control.start_unless(Some(urgent.as_fd()))?;
-        // Whoever was told to end does not begin to be found. Who waits for the name (systemd) may create devices now.
-        if !is_pending(urgent)
-            && let Err(error) = own_name()
-        {
-            // Somebody has come meanwhile. What is served goes on until it is clear who serves it.
-            self.hand_over(&mut control)?;
-            return Err(error.into());
-        }
+        // Whoever was told to end does not begin to be found.
+        let refused = if is_pending(urgent) {
+            None
+        } else {
+            let found = bus_name::be_found(self.mailbox.clone(), control.devices(), own_name);
+            match found.context("starting a thread") {
+                Ok(refused) => Some(refused),
+                Err(error) => {
+                    self.hand_over(&mut control)?;
+                    return Err(error);
+                }
+            }
+        };
         let journal = &self.around.journal;
-        tracing::info!(devices = control.devices(), "ready");
         journal.supervisor(EventKind::PhaseChanged, "serving");
         loop {
             let signal = match control.serve(signals.as_fd()).context("control plane")? {
-                Outcome::HandOver => return self.hand_over(&mut control),
+                Outcome::HandOver => {
+                    self.hand_over(&mut control)?;
+                    // Somebody has come meanwhile. What is served goes on until it is clear who serves it.
+                    let refusal = refused.and_then(|refused| refused.try_recv().ok());
+                    return refusal.map_or(Ok(()), |error| Err(error.into()));
+                }
                 Outcome::Signal => signals.read_signal().context("reading signals")?,
             };
             let is = |wanted: Signal| {

@@ -2,8 +2,10 @@
 //! of its own, so that neither devices nor the kernel wait for a compilation.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
 use crate::control::is_readable;
+use crate::foreign::Foreign;
 use crate::handlers::{Changes, Handlers, Loader};
 use crate::journal::Journal;
 
@@ -23,8 +26,13 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How often it is looked whether a directory that went is there again.
 const ABSENT: Duration = Duration::from_secs(5);
 
-/// What counts: files that are complete, and files that go. Whoever copies slowly is waited for.
+/// How long the end waits for the thread: a compilation may be under way, and nobody needs what comes of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What counts: files that are complete, and files that go. Whoever copies slowly is waited for; of what is made only
+/// links count at once (`concerns_a_handler`).
 const EVENTS: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
+    .union(AddWatchFlags::IN_CREATE)
     .union(AddWatchFlags::IN_MOVED_TO)
     .union(AddWatchFlags::IN_MOVED_FROM)
     .union(AddWatchFlags::IN_DELETE)
@@ -42,13 +50,17 @@ pub struct Watched {
     pub handlers: Handlers,
     /// Told what happens.
     pub journal: Journal,
+    /// What other daemons serve: a handler of such a subtype has nothing to do as yet.
+    pub foreign: Foreign,
 }
 
-/// A thread that watches. Dropping it ends the thread once a compilation that is under way has ended.
+/// A thread that watches. Dropping it ends the thread. A compilation that is under way is waited for for a second at the
+/// most; then the thread is left behind, and ends with it.
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<EventFd>,
-    thread: Option<JoinHandle<()>>,
+    /// The thread, and what closes when it ends.
+    thread: Option<(JoinHandle<()>, Receiver<()>)>,
 }
 
 impl Watch {
@@ -64,7 +76,9 @@ impl Watch {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let told = Arc::clone(&stop);
+        let (over, ended) = channel();
         let thread = std::thread::Builder::new().name("handlers-watch".to_owned()).spawn(move || {
+            let _over = over;
             let mut state = State { inotify, place: None, watched };
             if let Err(errno) = state.run(&told, &changed) {
                 tracing::error!(
@@ -73,7 +87,7 @@ impl Watch {
                 );
             }
         })?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, thread: Some((thread, ended)) })
     }
 }
 
@@ -81,7 +95,13 @@ impl Drop for Watch {
     fn drop(&mut self) {
         // It can only fail when the counter is full, and then the thread has been told.
         let _ = self.stop.write(1);
-        if let Some(thread) = self.thread.take() {
+        let Some((thread, ended)) = self.thread.take() else { return };
+        if thread.thread().id() == std::thread::current().id() {
+            return;
+        }
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            tracing::info!("a handler is still being compiled; that is left behind");
+        } else {
             let _ = thread.join();
         }
     }
@@ -161,7 +181,7 @@ impl State {
                 let _ = self.inotify.rm_watch(event.wd);
                 self.place = None;
             }
-            new |= concerns_a_handler(&event);
+            new |= concerns_a_handler(&event, &self.watched.directory);
         }
         Ok(new)
     }
@@ -170,12 +190,12 @@ impl State {
         if self.place.is_none() {
             return;
         }
-        let Watched { directory, loader, handlers, journal } = &self.watched;
+        let Watched { directory, loader, handlers, journal, foreign } = &self.watched;
         let stopped = || is_readable(Some(stop.as_fd()));
         match handlers.reload(directory, loader, &stopped) {
             Ok(changes) if changes.is_empty() => {}
             Ok(changes) => {
-                tell(&changes, directory, journal);
+                tell(&changes, directory, journal, foreign);
                 changed(handlers, &changes);
             }
             Err(error) => tracing::error!("handlers stay as they are: {error}"),
@@ -196,21 +216,39 @@ fn wait(inotify: BorrowedFd<'_>, stop: BorrowedFd<'_>, timeout: Option<Duration>
 }
 
 /// Lost events may have been about one.
-fn concerns_a_handler(event: &InotifyEvent) -> bool {
+fn concerns_a_handler(event: &InotifyEvent, directory: &Path) -> bool {
+    if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+        return true;
+    }
     let named = event.name.as_deref().and_then(|name| Path::new(name).to_str());
-    event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
-        || named.is_some_and(|name| name.starts_with("handler_"))
+    let Some(name) = named.filter(|name| name.starts_with("handler_")) else { return false };
+    !event.mask.contains(AddWatchFlags::IN_CREATE) || is_complete(&directory.join(name))
 }
 
-fn tell(changes: &Changes, directory: &Path, journal: &Journal) {
+/// Whether a file that was just made is there as a whole: it is a link, of either kind. Any other is about to be written,
+/// and counts when it is closed.
+fn is_complete(path: &Path) -> bool {
+    let made = std::fs::symlink_metadata(path);
+    made.is_ok_and(|made| made.is_symlink() || (made.is_file() && made.nlink() > 1))
+}
+
+/// What is said of a subtype that was not there before.
+const APPEARED: &str = "there is a handler for it now";
+
+/// The same, if another daemon has registered it.
+const CLAIMED: &str = "there is a handler for it now, but another program has registered it: its devices stay with that until it ends";
+
+fn tell(changes: &Changes, directory: &Path, journal: &Journal, foreign: &Foreign) {
     let Changes { appeared, vanished, changed, refused } = changes;
     let at = directory.display();
     for (subtypes, what) in [
-        (appeared, "there is a handler for it now"),
+        (appeared, APPEARED),
         (vanished, "its handler has gone; devices in service go on, new ones are refused"),
         (changed, "its handler has changed; devices get the new one when they are started anew"),
     ] {
         for subtype in subtypes {
+            let claimed = what == APPEARED && foreign.contains(subtype);
+            let what = if claimed { CLAIMED } else { what };
             tracing::info!(subtype, path = %at, "subtype {subtype:?}: {what}");
             journal.supervisor(EventKind::Warning, format!("subtype {subtype:?}: {what}"));
         }

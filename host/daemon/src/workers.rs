@@ -46,7 +46,9 @@ pub struct Pool {
     journal: Journal,
     state: Mutex<State>,
     /// Held while workers are told, so that all hear the last word last.
-    log: Mutex<Option<Log>>,
+    log: Mutex<Option<Arc<Log>>>,
+    /// Held from the look at what they are to be told until they are told.
+    log_turn: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -54,6 +56,8 @@ struct State {
     slots: BTreeMap<String, Arc<Mutex<Slot>>>,
     /// All that run, also those of another build and those that are told to end.
     alive: Vec<Arc<Worker>>,
+    /// Restarts of the workers of each name, also of those that are gone: numbers that never fall.
+    restarts: BTreeMap<String, u64>,
     stopping: bool,
 }
 
@@ -64,7 +68,6 @@ struct Slot {
     /// In quick succession.
     deaths: u32,
     last_death: Option<Instant>,
-    restarts: u64,
     /// The last one died, so that the next one is a restart.
     died: bool,
 }
@@ -140,24 +143,37 @@ impl Slot {
 impl Pool {
     /// Workers report through `listener`.
     pub fn new(spawner: Spawner, listener: Listener, journal: Journal) -> Arc<Self> {
-        Arc::new(Self { spawner, listener, journal, state: Mutex::default(), log: Mutex::default() })
+        Arc::new(Self {
+            spawner,
+            listener,
+            journal,
+            state: Mutex::default(),
+            log: Mutex::default(),
+            log_turn: Mutex::default(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log(&self) -> MutexGuard<'_, Option<Log>> {
+    fn log(&self) -> MutexGuard<'_, Option<Arc<Log>>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has all workers of our own build log at this level, and append to this file, too, or to none: those that run, and
-    /// those that will. Before that they log as they were started, or as a predecessor said. Never blocks.
-    pub fn set_log(&self, level: Level, file: Option<OwnedFd>) {
+    /// those that will. Before that they log as they were started, or as a predecessor said.
+    ///
+    /// `look` says what they are. Of several who call this at once each looks when the one before has told: what is told
+    /// last was seen last. Blocks as long as they look.
+    pub fn set_log(&self, look: impl FnOnce() -> (Level, Option<OwnedFd>)) {
+        let _turn = self.log_turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (level, file) = look();
+        // Not before: a new worker waits for this one, and opening a file may take long.
         let mut log = self.log();
-        let log = log.insert(Log { level, file });
+        let log = log.insert(Arc::new(Log { level, file }));
         for worker in self.alive() {
-            log.tell(&worker);
+            worker.log_owed.tell(&worker, log);
         }
     }
 
@@ -193,7 +209,7 @@ impl Pool {
                         slot.last_death = Some(Instant::now());
                     })?;
                     if std::mem::take(&mut slot.died) {
-                        slot.restarts += 1;
+                        *self.state().restarts.entry(key.to_owned()).or_default() += 1;
                     }
                     slot.current = Some(Arc::clone(&worker));
                     // It may have died before it was the current one, and then nobody has noted that.
@@ -219,7 +235,7 @@ impl Pool {
             |error: String| Setback::Refused(format!("its worker {key:?} could not be started: {error}"));
         let started = Instant::now();
         let (link, hello, origin) =
-            self.spawner.spawn(key, confines).map_err(|error| failed(error.to_string()))?;
+            self.spawner().spawn(key, confines).map_err(|error| failed(error.to_string()))?;
         let worker = self.keep(link, hello, &[], origin).map_err(|error| failed(error.to_string()))?;
         tracing::info!(
             worker = key,
@@ -230,6 +246,13 @@ impl Pool {
         );
         self.journal.worker(EventKind::WorkerStarted, key, format!("process {}", worker.pid()));
         Ok(worker)
+    }
+
+    /// Starts workers that log as much as we do now from their first line on.
+    fn spawner(&self) -> Spawner {
+        let level = self.log().as_ref().map(|log| log.level.to_string());
+        let spawner = self.spawner.clone();
+        Spawner { level: level.unwrap_or(spawner.level), ..spawner }
     }
 
     /// Listens to a worker that has greeted.
@@ -248,7 +271,7 @@ impl Pool {
         // Until it is among the others: whoever changes the log meanwhile would not find it.
         let log = self.log();
         if let Some(log) = &*log {
-            log.tell(&worker);
+            worker.log_owed.tell(&worker, log);
         }
         let mut state = self.state();
         // One that has died already was looked for before it was here.
@@ -333,32 +356,40 @@ impl Pool {
 
     /// How the workers are.
     pub fn report(&self) -> Vec<WorkerReport> {
-        let (alive, slots) = {
+        let (alive, slots, restarts) = {
             let state = self.state();
-            (state.alive.clone(), state.slots.clone())
+            (state.alive.clone(), state.slots.clone(), state.restarts.clone())
         };
-        let mut reports: Vec<_> = alive.iter().map(|worker| describe(worker)).collect();
+        let restarts = |key: &str| restarts.get(key).copied().unwrap_or(0);
+        let describe = |worker: &Arc<Worker>| {
+            // One of another build is there beside the one that was restarted.
+            let restarts = if worker.outdated() { 0 } else { restarts(&worker.hello().tenant) };
+            WorkerReport { restarts, ..describe(worker) }
+        };
+        let mut reports: Vec<_> = alive.iter().map(describe).collect();
         for (key, slot) in slots {
             // Whoever is starting one at this moment has it.
             let Ok(slot) = slot.try_lock() else { continue };
-            let tenant = spawn::tenant(&key);
-            match &slot.current {
-                Some(current) => {
-                    let pid = current.pid();
-                    for report in reports.iter_mut().filter(|report| report.pid == pid) {
-                        report.restarts = slot.restarts;
-                    }
-                }
-                None if slot.died => reports.push(WorkerReport {
-                    tenant: tenant.to_owned(),
+            if slot.current.is_none() && slot.died {
+                reports.push(WorkerReport {
+                    tenant: spawn::tenant(&key).to_owned(),
                     state: WorkerState::Waiting,
-                    restarts: slot.restarts,
+                    restarts: restarts(&key),
                     ..WorkerReport::default()
-                }),
-                None => {}
+                });
             }
         }
         reports
+    }
+
+    /// How often workers of each tenant died and were started again since this process runs. Never falls, and waits for
+    /// nobody.
+    pub fn restarts(&self) -> BTreeMap<String, u64> {
+        let mut tenants = BTreeMap::new();
+        for (key, restarts) in &self.state().restarts {
+            *tenants.entry(spawn::tenant(key).to_owned()).or_default() += restarts;
+        }
+        tenants
     }
 
     /// Tells all workers to end when their last device has gone, and waits for them. Those that have devices still go
@@ -466,5 +497,35 @@ mod tests {
         assert!(setback.contains("4096 devices") && setback.contains("own_worker_per_device"), "{setback}");
         worker.delist(Minor(0));
         assert!(Arc::ptr_eq(&ask().unwrap(), &worker));
+    }
+
+    #[test]
+    fn restarts_never_fall_and_are_told_while_a_worker_is_being_started() {
+        let pool = scripted::pool(|_, _| Vec::new());
+        let ask = |key: &str| pool.worker(key, &Confines::default(), &Cancel::default()).unwrap();
+        let own = format!("acme{}7", spawn::OWN_WORKER);
+        let died = |key: &str| {
+            let worker = ask(key);
+            worker.kill();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !worker.is_lost() {
+                assert!(Instant::now() < deadline, "its death was not noticed");
+                std::thread::yield_now();
+            }
+        };
+        died("acme");
+        died(&own);
+        assert_eq!(pool.restarts().get("acme"), None, "not started again yet");
+        let (again, _own) = (ask("acme"), ask(&own));
+        let told = || (pool.restarts().get("acme").copied(), pool.report().len());
+        assert_eq!(told(), (Some(2), 2));
+        assert_eq!(pool.report().iter().map(|worker| worker.restarts).sum::<u64>(), 2);
+        let slot = pool.slot("acme");
+        let starting = slot.lock().unwrap();
+        assert_eq!(told(), (Some(2), 2));
+        drop(starting);
+        again.leave();
+        again.kill();
+        assert_eq!(pool.restarts().get("acme"), Some(&2));
     }
 }

@@ -4,12 +4,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunbox_behaviour::components::component;
 use lunbox_daemon::compiler::Compiler;
+use lunbox_daemon::foreign::Foreign;
 use lunbox_daemon::handlers::{Changes, Handlers, Loader};
 use lunbox_daemon::journal::Journal;
 use lunbox_daemon::watch::{Watch, Watched};
@@ -28,6 +30,7 @@ struct Place {
     handlers: Handlers,
     told: Receiver<Changes>,
     kinds: Receiver<String>,
+    foreign: Foreign,
     _watch: Watch,
 }
 
@@ -39,14 +42,16 @@ impl Place {
         let handlers = Handlers::default();
         let (sender, told) = channel();
         let (journal, kinds) = channel();
+        let foreign = Foreign::default();
         let watched = Watched {
             directory: root.path().join(directory),
             loader: loader(),
             handlers: handlers.clone(),
             journal: Journal::new(move |event| drop(journal.send(format!("{} {}", event.kind, event.text)))),
+            foreign: foreign.clone(),
         };
         let watch = Watch::start(watched, move |_, changes| drop(sender.send(changes.clone()))).unwrap();
-        let place = Self { root, handlers, told, kinds, _watch: watch };
+        let place = Self { root, handlers, told, kinds, foreign, _watch: watch };
         if directory.is_empty() {
             assert_eq!(place.next().refused.len(), 1);
             assert!(place.kinds.recv_timeout(SOON).unwrap().contains("handler_none.wasm"));
@@ -165,4 +170,54 @@ fn a_directory_that_is_not_there_yet_is_seen_when_it_comes() {
     assert_eq!(place.next().vanished, ["file"]);
     fs::write(Path::new(&place.file("later")).join("handler_b.wasm"), other()).unwrap();
     assert_eq!(place.next().appeared, ["file"]);
+}
+
+#[test]
+fn a_handler_that_is_linked_into_the_directory_is_loaded_at_once() {
+    let place = Place::new("");
+    fs::write(place.file("file.wasm"), whole()).unwrap();
+    // As alternatives are, and as `ln` does it: nobody writes to such a file, nor closes it.
+    symlink("file.wasm", place.file("handler_soft.wasm")).unwrap();
+    assert_eq!(place.next().appeared, ["file"]);
+    fs::remove_file(place.file("handler_soft.wasm")).unwrap();
+    assert_eq!(place.next().vanished, ["file"]);
+    fs::hard_link(place.file("file.wasm"), place.file("handler_hard.wasm")).unwrap();
+    assert_eq!(place.next().appeared, ["file"]);
+}
+
+#[test]
+fn a_compilation_that_does_not_end_holds_up_the_end_for_a_short_while_only() {
+    let root = tempfile::tempdir().unwrap();
+    let (compiler, begun) = (root.path().join("compiler"), root.path().join("begun"));
+    fs::write(&compiler, "#!/bin/sh\necho > \"${0%/*}/begun\"\nexec /bin/sleep 20\n").unwrap();
+    fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755)).unwrap();
+    let write = || fs::write(root.path().join("handler_slow.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+    write();
+    let loader = Loader { compiler: Compiler::new(compiler, "info".to_owned(), SOON), ..loader() };
+    let (sender, told) = channel();
+    let (directory, handlers) = (root.path().to_owned(), Handlers::default());
+    let watched =
+        Watched { directory, loader, handlers, journal: Journal::default(), foreign: Foreign::default() };
+    let watch = Watch::start(watched, move |_, changes| drop(sender.send(changes.clone()))).unwrap();
+    let start = Instant::now();
+    while !begun.exists() {
+        assert!(start.elapsed() < SOON, "nothing is compiled");
+        // Another test's child may have had the script open to write, so that it could not be started.
+        if told.recv_timeout(Duration::from_millis(10)).is_ok() {
+            write();
+        }
+    }
+    let start = Instant::now();
+    drop(watch);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn of_a_handler_whose_subtype_another_program_has_it_is_said_that_it_serves_nothing_yet() {
+    let place = Place::new("");
+    place.foreign.add("file");
+    fs::write(place.file("handler_file.wasm"), whole()).unwrap();
+    assert_eq!(place.next().appeared, ["file"]);
+    let said = place.kinds.recv_timeout(SOON).unwrap();
+    assert!(said.contains("another program has registered it"), "{said}");
 }

@@ -28,6 +28,9 @@ pub enum Event {
     HandlerFailed(String),
     /// The handler serves again.
     HandlerServes,
+    /// The handler has found that the LUN has another size than it was told, at the start or when it was rebuilt. The
+    /// loop serves this size, and so does a new loop that is started with it.
+    Resized(Bytes),
     /// The ring is broken or gone, or the loop panicked; the device must be removed or started anew. It is the last
     /// event, and all operations have ended: nothing touches the ring's data any more.
     Ended(String),

@@ -60,9 +60,8 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(settings: &Settings, info: &DeviceInfo) -> Result<Self, StartError> {
-        let wrong = |problem: String| StartError::Setting { field: "dev_size", problem };
-        let geometry =
-            Geometry::new(Bytes(info.size), settings.block_size).map_err(|error| wrong(error.to_string()))?;
+        let geometry = Geometry::new(Bytes(info.size), settings.block_size)
+            .map_err(|error| StartError::Setting { field: "dev_size", problem: error.to_string() })?;
         let mut unit = LogicalUnit::new(Names::tcmu(""), geometry);
         unit.characteristics.write_cache = info.write_cache && settings.write_cache != Some(false);
         unit.characteristics.solid_state = info.solid_state;
@@ -77,7 +76,7 @@ impl Disk {
             read_only: settings.read_only,
             holds_back: info.write_cache,
             mode_changed: false,
-            capacity_changed: false,
+            capacity_changed: Bytes(info.size) != settings.size,
         })
     }
 
@@ -278,6 +277,30 @@ mod tests {
             assert_eq!(is_forced(&mut disk, WRITE), forced, "{holds_back} {wanted:?}");
             assert!(!is_forced(&mut disk, READ));
             assert_eq!(disk.write_cache(), holds_back && wanted != Some(false));
+        }
+    }
+
+    #[test]
+    fn a_size_that_the_handler_found_is_told_once() {
+        let settings = Settings {
+            size: Bytes(1 << 20),
+            block_size: BlockSize::B512,
+            read_only: false,
+            max_transfer: Blocks(128),
+            limits: Limits::default(),
+            backend: Backend::Auto,
+            command_timeout: None,
+            write_cache: None,
+        };
+        for (size, news) in [(1 << 20, None), (1 << 19, Some(Sense::CAPACITY_CHANGED))] {
+            let info = DeviceInfo { size, write_cache: true, solid_state: true };
+            let mut disk = Disk::new(&settings, &info).unwrap();
+            assert_eq!(disk.size(), Bytes(size));
+            let mut ready = || disk.classify(&[0; 6], &[], &mut Vec::new());
+            if let Some(sense) = news {
+                assert_eq!(ready(), Job::Check(sense));
+            }
+            assert_eq!(ready(), Job::Good);
         }
     }
 

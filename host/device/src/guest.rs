@@ -35,8 +35,8 @@ pub(crate) struct Guest {
 
 /// What became of an attempt to make an instance.
 pub(crate) enum Rebuild {
-    /// A new instance serves.
-    Serves,
+    /// A new instance serves a LUN of so many bytes.
+    Serves(u64),
     /// The pause is not over.
     Wait,
     /// It failed again; try after the pause.
@@ -71,6 +71,16 @@ impl Guest {
         let mut instance =
             self.factory.instantiate(&self.config.name, SharedBuffers::clone(&self.buffers), &self.limits)?;
         let info = instance.configure(&self.config)??;
+        let (size, block_size) = (info.size, self.config.block_size);
+        if size == 0 || !size.is_multiple_of(block_size.into()) {
+            return Err(StartError::Setting {
+                field: "device-info.size",
+                problem: format!(
+                    "the handler found a size of {size} bytes, which is 0 or not a multiple of the block size of \
+                     {block_size}; create the device with a block size that fits its storage (hw_block_size)"
+                ),
+            });
+        }
         Ok((instance, info))
     }
 
@@ -130,10 +140,10 @@ impl Guest {
             return Rebuild::Wait;
         }
         match self.make() {
-            Ok((instance, _)) => {
+            Ok((instance, info)) => {
                 self.instance = Some(instance);
                 (self.retry_at, self.lost_at) = (None, None);
-                Rebuild::Serves
+                Rebuild::Serves(info.size)
             }
             Err(error) => {
                 self.lose(now);

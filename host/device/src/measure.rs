@@ -21,6 +21,9 @@ const BUDGET_NS: u64 = 10;
 /// So many commands at most for one that is measured.
 const RAREST: u64 = 64;
 
+/// Times that the clock is read in a row to see what it costs.
+const ROUND: u64 = 64;
+
 /// Chooses the commands that are measured.
 #[derive(Debug)]
 pub(crate) struct Sampler {
@@ -32,12 +35,14 @@ pub(crate) struct Sampler {
 impl Sampler {
     /// Reads the clock some times to see what it costs.
     pub(crate) fn new() -> Self {
-        let mut cost = u64::MAX;
-        for _ in 0..16 {
+        let spent = [(); 4].map(|()| {
             let before = Instant::now();
-            cost = cost.min(nanoseconds(before.elapsed()));
-        }
-        Self { mask: every(cost) - 1, taken: [0; Class::COUNT] }
+            for _ in 1..ROUND {
+                std::hint::black_box(Instant::now());
+            }
+            nanoseconds(before.elapsed())
+        });
+        Self { mask: every(cost(&spent)) - 1, taken: [0; Class::COUNT] }
     }
 
     /// One of so many is measured.
@@ -51,6 +56,13 @@ impl Sampler {
         *taken = taken.wrapping_add(1);
         due
     }
+}
+
+/// What one reading costs, from what rounds of them took: the fastest one was interrupted least. A clock that stands
+/// still over a whole round ticks more slowly than commands come: it tells nothing of its cost, and little of theirs.
+fn cost(rounds_ns: &[u64]) -> u64 {
+    let fastest = rounds_ns.iter().copied().min().unwrap_or(0);
+    if fastest == 0 { u64::MAX } else { fastest / ROUND }
 }
 
 /// A power of two.
@@ -233,6 +245,15 @@ mod tests {
         assert_eq!(every(25), 8);
         assert_eq!(every(16_000), RAREST);
         assert_eq!(every(u64::MAX), RAREST);
+    }
+
+    #[test]
+    fn a_clock_that_ticks_more_slowly_than_it_is_read_is_taken_for_a_dear_one() {
+        assert_eq!(cost(&[25 * ROUND, 26 * ROUND, 1_000_000]), 25);
+        assert_eq!(every(cost(&[0, 0, 4_000_000, 0])), RAREST);
+        assert_eq!(every(cost(&[4_000_000, 4_000_000])), RAREST, "each round costs a tick");
+        let every = Sampler::new().every();
+        assert!(every.is_power_of_two() && every <= RAREST, "{every}");
     }
 
     #[test]

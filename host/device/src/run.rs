@@ -109,6 +109,8 @@ pub(crate) struct DeviceLoop {
     inbox: Inbox,
     phase: Phase,
     resize: Option<PendingResize>,
+    /// A size that the handler found when it was configured first, until that is told.
+    found: Option<Bytes>,
 }
 
 impl DeviceLoop {
@@ -158,8 +160,10 @@ impl DeviceLoop {
         counters.instances.add(1);
         counters.set_thread(nix::unistd::gettid());
         let disk = Disk::new(&settings, &info)?;
+        let found = (disk.size() != settings.size).then(|| disk.size());
         let sampler = Sampler::new();
         counters.sampled_every.set(sampler.every());
+        counters.size.set(disk.size().0);
         counters.write_cache.set(u64::from(disk.write_cache()));
         let limit = settings.command_timeout.filter(|limit| !limit.is_zero());
         Ok(Self {
@@ -190,12 +194,17 @@ impl DeviceLoop {
             inbox,
             phase: Phase::Serving,
             resize: None,
+            found,
         })
     }
 
     /// Serves until told to stop or until the ring breaks, and returns when every operation has ended: whoever hears
     /// of the end may give the buffers to others.
     pub(crate) fn run(mut self) -> Result<(), RingError> {
+        // Not before the start is sure: nobody is to hear of the size of a device that there is not.
+        if let Some(size) = self.found.take() {
+            self.tell_size(size);
+        }
         let ended = self.serve();
         self.abandon_all();
         if let Err(error) = &ended {
@@ -370,11 +379,14 @@ impl DeviceLoop {
         }
         if !self.guest.serves() && self.orphans == 0 {
             match self.guest.rebuild(Instant::now()) {
-                Rebuild::Serves => {
+                Rebuild::Serves(bytes) => {
                     self.counters.instances.add(1);
                     self.counters.set_health(Health::Serving);
                     tracing::info!(device = self.name, "handler serves again");
                     (self.events)(Event::HandlerServes);
+                    if Bytes(bytes) != self.disk.size() {
+                        self.accept_size(Bytes(bytes));
+                    }
                 }
                 Rebuild::Wait => {}
                 Rebuild::Failed(reason) => {
@@ -482,6 +494,7 @@ impl DeviceLoop {
                 Some(Ok(Ok(()))) => {
                     self.guest.set_size(size.0);
                     self.disk.set_size(size);
+                    self.counters.size.set(size.0);
                     tracing::info!(device = self.name, bytes = size.0, "size changed");
                     Ok(())
                 }
@@ -497,6 +510,28 @@ impl DeviceLoop {
             }
         };
         let _ = reply.send(result);
+    }
+
+    /// Takes over a size that a new instance has found.
+    ///
+    /// A change, not a fault: the instance looks at its storage anew, which may have grown while there was none, and
+    /// the next one would only say the same. Commands that wait were checked against the old size: if that was more,
+    /// they are sent back, and fail in due form if they come again behind the end.
+    fn accept_size(&mut self, size: Bytes) {
+        let shrinks = size < self.disk.size();
+        self.disk.set_size(size);
+        self.counters.size.set(size.0);
+        self.tell_size(size);
+        while shrinks && let Some(index) = self.parked.pop_front() {
+            self.finish_busy(index);
+        }
+    }
+
+    /// Tells everybody but initiators, and later instances.
+    fn tell_size(&mut self, size: Bytes) {
+        self.guest.set_size(size.0);
+        tracing::info!(device = self.name, bytes = size.0, "the handler found another size");
+        (self.events)(Event::Resized(size));
     }
 
     fn has_ended(&mut self) -> Result<bool, RingError> {

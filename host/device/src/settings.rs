@@ -14,7 +14,7 @@ use crate::control::Event;
 /// How a LUN presents itself.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Size of the LUN; a multiple of the block size, not 0.
+    /// Size of the LUN; a multiple of the block size, not 0. The handler may know better ([`Event::Resized`]).
     pub size: Bytes,
     /// Logical block size.
     pub block_size: BlockSize,

@@ -54,6 +54,8 @@ pub struct Status {
     pub in_flight: u64,
     /// The LUN has a write cache: what is not flushed may be lost.
     pub write_cache: bool,
+    /// Size of the LUN in bytes, as the loop serves it.
+    pub size: u64,
 }
 
 /// The loop's side: one writer, so that plain load and store are enough.
@@ -79,6 +81,8 @@ pub(crate) struct Counters {
     pub(crate) sampled_every: Counter,
     /// 1 or 0.
     pub(crate) write_cache: Counter,
+    /// Of the LUN, in bytes.
+    pub(crate) size: Counter,
     pub(crate) classes: [ClassCounters; Class::COUNT],
     thread: AtomicI32,
     /// Store operations that have not ended.
@@ -158,6 +162,7 @@ impl Counters {
             aborting: self.aborting.get(),
             in_flight: self.commands_in_flight.get(),
             write_cache: self.write_cache.get() != 0,
+            size: self.size.get(),
         }
     }
 

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use crate::claims::Identity;
@@ -183,7 +183,7 @@ fn from_top(path: &Path, extra: OFlag) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// How stores are opened. `O_NONBLOCK`: a file with a lease on it must not hold us up.
+/// How stores are opened. `O_NONBLOCK`: a file with a lease on it must not hold us up; once open it is taken off.
 pub(crate) fn open_flags(access: Access) -> OFlag {
     let mode = if access.writes() { OFlag::O_RDWR } else { OFlag::O_RDONLY };
     mode | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE
@@ -204,9 +204,13 @@ fn reaching(path: &str, errno: Errno) -> Failure {
     }
 }
 
-/// Opens what was found: a new open file description of it.
+/// Opens what was found: a new open file description of it, which waits as a store has to. Whoever is jailed may not
+/// change how a descriptor is open.
 pub(crate) fn open_found(place: &OwnedFd, path: &str, access: Access) -> Result<OwnedFd, GrantError> {
-    open(&own_link(place), open_flags(access), Mode::empty()).map_err(|errno| match reaching(path, errno) {
+    let flags = open_flags(access);
+    let opened = open(&own_link(place), flags, Mode::empty())
+        .and_then(|fd| fcntl(&fd, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).map(|_| fd));
+    opened.map_err(|errno| match reaching(path, errno) {
         Failure::Refused(error) => error,
         Failure::System(errno) => refusal(path, errno, access),
     })

@@ -22,8 +22,12 @@ pub enum LogError {
         /// Why.
         source: io::Error,
     },
-    /// It is a symbolic link, a pipe, a device: what is written there may end up anywhere, or wait for ever.
-    #[error("log file {} is no regular file; remove it", path.display())]
+    /// It is a pipe or a device, where a line may wait for ever, or a symbolic link in a directory that others can write
+    /// to, who could have it lead anywhere.
+    #[error(
+        "log file {} is no regular file, or a symbolic link in a directory that others can write to; remove it",
+        path.display()
+    )]
     NotAFile {
         /// Where.
         path: PathBuf,

@@ -188,9 +188,10 @@ impl Handle {
     /// # Errors
     /// [`LogError`]: the old file is logged to still.
     pub fn set_directory(&self, directory: Option<&Path>) -> Result<(), LogError> {
+        // Without the lock: a file system that hangs must not keep others from changing away from it.
+        let file = directory.map(file::open).transpose()?;
         {
             let mut current = lock(&self.shared.directory);
-            let file = directory.map(file::open).transpose()?;
             self.shared.queue.flush(CHANGE, false);
             self.shared.queue.output.set_file(file);
             *current = directory.map(Path::to_owned);
@@ -205,10 +206,14 @@ impl Handle {
     /// # Errors
     /// [`LogError`]: the old file is logged to still.
     pub fn reopen(&self) -> Result<(), LogError> {
+        let Some(directory) = self.directory() else { return Ok(()) };
+        let file = file::open(&directory)?;
         {
             let current = lock(&self.shared.directory);
-            let Some(directory) = current.as_deref() else { return Ok(()) };
-            let file = file::open(directory)?;
+            if current.as_deref() != Some(directory.as_path()) {
+                // Changed meanwhile, to a file that was opened then.
+                return Ok(());
+            }
             self.shared.queue.flush(CHANGE, false);
             self.shared.queue.output.set_file(Some(file));
         }

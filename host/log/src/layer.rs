@@ -138,7 +138,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             // Of a device's lines the place decides: its initiators can vary what they complain of. Other lines, and
             // those of who looks for a fault, are the same only if their text is.
             let text = (device.is_none() || level == Level::DEBUG).then_some(&text);
-            self.queue.repeats.key((site, &device, text))
+            self.queue.repeats.key((site, &device), text)
         });
         self.queue.take(Box::new(Line { level, when, text, fields }), key);
     }

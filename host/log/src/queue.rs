@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use crate::LogError;
 use crate::line::Line;
 use crate::output::Output;
-use crate::repeat::{Repeats, Verdict};
+use crate::repeat::{Key, Repeats, Verdict};
 
 /// Lines that may wait.
 pub(crate) const LINES: usize = 4096;
@@ -79,7 +79,7 @@ impl Queue {
     }
 
     /// Puts a line into the queue, unless it is one of too many of its kind. Never waits once there is a thread.
-    pub(crate) fn take(&self, line: Box<Line>, key: Option<u64>) {
+    pub(crate) fn take(&self, line: Box<Line>, key: Option<Key>) {
         if let Some(key) = key {
             match self.repeats.judge(key, &line, Instant::now()) {
                 Verdict::Pass(None) => {}

@@ -18,22 +18,44 @@ const PASS: u32 = 10;
 pub(crate) const WINDOW: Duration = Duration::from_secs(5);
 
 /// Slots are found by the hash of place and device: one of so many sets …
-const SETS: usize = 256;
-/// … of so many slots. With more devices in trouble at a time the oldest windows end early.
-const WAYS: usize = 4;
+const SETS: usize = 1024;
+/// … of so many slots. Enough for 500 devices that each complain in three places; with more at a time the oldest windows
+/// end early.
+const WAYS: usize = 8;
 
 /// Bytes of a suppressed line that are kept to say what was repeated.
 const KEPT: usize = 256;
 
+/// Bytes of its fields that are kept, for the journal. With more none are.
+const KEPT_FIELDS: usize = 2048;
+
+/// What counts as the same line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    pub(crate) hash: u64,
+    /// The text is part of it: what was suppressed were repetitions. Otherwise other texts may be among them.
+    pub(crate) text: bool,
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     key: u64,
+    /// [`Key::text`]
+    same_text: bool,
     /// Begin of the window; none: free.
     since: Option<Instant>,
     lines: u32,
-    suppressed: u64,
-    level: Option<Level>,
+    /// Its own allocation, because few slots have any.
+    suppressed: Option<Box<Suppressed>>,
+}
+
+/// What was not written in a window: how often, and what the first was.
+#[derive(Debug)]
+struct Suppressed {
+    times: u64,
+    level: Level,
     text: String,
+    fields: Vec<u8>,
 }
 
 /// What was counted.
@@ -74,22 +96,25 @@ impl Slot {
     }
 
     fn summary(&mut self) -> Option<Box<Line>> {
-        let times = std::mem::take(&mut self.suppressed);
-        let text = std::mem::take(&mut self.text);
-        let level = self.level.take().filter(|_| times > 0)?;
-        let text = format!("{text} … repeated {times} more times");
-        Some(Box::new(Line { level, when: Timestamp::now(), text, fields: Vec::new() }))
+        let Suppressed { times, level, text, fields } = *self.suppressed.take()?;
+        let text = match (self.same_text, times) {
+            (true, _) => format!("{text} … repeated {times} more times"),
+            (false, 1) => text,
+            (false, _) => format!("{text} … and {} more lines like it", times - 1),
+        };
+        Some(Box::new(Line { level, when: Timestamp::now(), text, fields }))
     }
 }
 
 impl Repeats {
     /// Key of what counts as the same.
-    pub(crate) fn key(&self, same: impl std::hash::Hash) -> u64 {
-        self.hasher.hash_one(same)
+    pub(crate) fn key(&self, same: impl std::hash::Hash, text: Option<&String>) -> Key {
+        Key { hash: self.hasher.hash_one((same, text)), text: text.is_some() }
     }
 
     /// Judges a line.
-    pub(crate) fn judge(&self, key: u64, line: &Line, now: Instant) -> Verdict {
+    pub(crate) fn judge(&self, key: Key, line: &Line, now: Instant) -> Verdict {
+        let Key { hash: key, text: same_text } = key;
         let set = usize::try_from(key).unwrap_or(0) % SETS;
         let Some(set) = self.sets.get(set) else { return Verdict::Pass(None) };
         let mut set = lock(set);
@@ -98,18 +123,21 @@ impl Repeats {
         let Some(slot) = set.get_mut(known.unwrap_or(oldest)) else { return Verdict::Pass(None) };
         if known.is_none() || slot.is_over(now) {
             let summary = slot.summary();
-            *slot = Slot { key, since: Some(now), lines: 1, ..Slot::default() };
+            *slot = Slot { key, same_text, since: Some(now), lines: 1, ..Slot::default() };
             return Verdict::Pass(summary);
         }
         if slot.lines < PASS {
             slot.lines += 1;
             return Verdict::Pass(None);
         }
-        slot.suppressed += 1;
-        let first = slot.suppressed == 1;
+        let first = slot.suppressed.is_none();
+        let fields = if line.fields.len() <= KEPT_FIELDS { line.fields.as_slice() } else { &[] };
+        let suppressed = slot.suppressed.get_or_insert_with(|| {
+            let text = line.text[..line.text.floor_char_boundary(KEPT)].to_owned();
+            Box::new(Suppressed { times: 0, level: line.level, text, fields: fields.to_vec() })
+        });
+        suppressed.times += 1;
         if first {
-            slot.level = Some(line.level);
-            slot.text.push_str(&line.text[..line.text.floor_char_boundary(KEPT)]);
             self.pending.store(true, Ordering::Release);
         }
         Verdict::Suppressed(first)
@@ -125,7 +153,7 @@ impl Repeats {
         self.pending.store(false, Ordering::Release);
         for set in &self.sets {
             let mut ready = Vec::new();
-            for slot in lock(set).iter_mut().filter(|slot| slot.suppressed > 0) {
+            for slot in lock(set).iter_mut().filter(|slot| slot.suppressed.is_some()) {
                 if all || slot.is_over(now) {
                     ready.extend(slot.summary());
                 } else {

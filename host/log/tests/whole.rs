@@ -45,6 +45,23 @@ fn ends_well(mut child: Child) {
 }
 
 #[test]
+fn cfg_9_the_umask_of_the_unit_does_not_close_directories_that_are_made() {
+    if let Some(folder) = folder() {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        let options =
+            Options { stderr: false, directory: Some(folder.join("a/b")), ..Options::new(Level::INFO) };
+        lunbox_log::start(options).unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let test = "cfg_9_the_umask_of_the_unit_does_not_close_directories_that_are_made";
+    ends_well(again(test, folder.path()).spawn().unwrap());
+    let mode = |path: &str| folder.path().join(path).metadata().unwrap().mode() & 0o7777;
+    assert_eq!((mode("a"), mode("a/b")), (0o755, 0o755));
+    assert_eq!(mode(&format!("a/b/{FILE_NAME}")), 0o600);
+}
+
+#[test]
 fn two_processes_append_whole_lines_to_one_file() {
     const LINES: usize = 3000;
     if let Some(folder) = folder() {

@@ -15,7 +15,7 @@ mod statistics;
 pub use link::{Link, LinkError, MAX_DESCRIPTORS, MAX_MESSAGE, Packet};
 pub use message::{
     Call, Device, DeviceStatus, Ending, Handler, Health, Hello, Limits, Minor, Notice, Refusal, Report,
-    Request, RingKind, Store, StoreKind, VERSION,
+    Request, RingKind, Store, StoreKind, VERSION, VERSION_OF_RESIZED,
 };
 pub use statistics::{
     ClassStatistics, DeviceStatistics, HISTOGRAM_BOUNDS, Histogram, STATISTICS_CHUNK, TRACE_CHUNK,

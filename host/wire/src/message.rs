@@ -7,7 +7,10 @@ use crate::statistics::{DeviceStatistics, TraceRecord};
 /// Version of this protocol. A supervisor speaks with workers of its own version only, except for
 /// [`Request::Hello`], [`Request::Handles`] and [`Request::Stop`], which every version understands: with these a
 /// successor takes devices over from workers that it did not start.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// First version of supervisors that know [`Notice::Resized`]. Others would take it for garbage.
+pub const VERSION_OF_RESIZED: u32 = 2;
 
 /// Number of a UIO node; names a device in messages.
 pub type Minor = u32;
@@ -30,7 +33,7 @@ pub struct Device {
     pub ring: RingKind,
     /// Bytes of the ring's mapping.
     pub map_bytes: u64,
-    /// Size of the LUN in bytes.
+    /// Size of the LUN in bytes, as it was last in force.
     pub size: u64,
     /// Logical block size in bytes.
     pub block_size: u32,
@@ -53,6 +56,9 @@ pub struct Device {
     /// handler says.
     #[serde(default)]
     pub write_cache: Option<bool>,
+    /// The handler found the size itself, so the kernel may know of another one ([`Notice::Resized`]).
+    #[serde(default)]
+    pub size_chosen: bool,
 }
 
 /// Through which descriptors a ring is reached.
@@ -354,6 +360,12 @@ pub enum Notice {
     Trouble(String),
     /// The handler serves again.
     Recovered,
+    /// The LUN has this size, since its handler found that. Told to each supervisor that comes, and again behind a
+    /// [`Request::Resize`] that was done meanwhile: the last word counts.
+    Resized {
+        /// Bytes.
+        bytes: u64,
+    },
     /// The device serves no more.
     Ended(String),
 }

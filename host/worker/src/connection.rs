@@ -30,12 +30,14 @@ pub(crate) struct Connection {
     pub(crate) number: u64,
     /// Hello was answered: devices may say what they have to say.
     pub(crate) greeted: bool,
+    /// The version that the supervisor speaks; 0 before it has greeted.
+    pub(crate) version: u32,
     waiting: VecDeque<Packet>,
 }
 
 impl Connection {
     pub(crate) fn new(link: Link, number: u64) -> Self {
-        Self { link, number, greeted: false, waiting: VecDeque::new() }
+        Self { link, number, greeted: false, version: 0, waiting: VecDeque::new() }
     }
 
     pub(crate) fn put(&mut self, report: Report) {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use lunbox_device::{DeviceHandle, Event};
-use lunbox_wire::{Device, DeviceStatus, Health, Minor, Notice, Report, Request};
+use lunbox_wire::{Device, DeviceStatus, Health, Minor, Notice, Report, Request, VERSION_OF_RESIZED};
 
 use crate::connection::{Connection, Sent};
 
@@ -96,8 +96,23 @@ impl Entry {
                 self.trouble = None;
                 Notice::Recovered
             }
+            Event::Resized(size) => {
+                self.device.size = size.0;
+                self.device.size_chosen = true;
+                Notice::Resized { bytes: size.0 }
+            }
         };
         self.note(notice);
+    }
+
+    /// Somebody changed the size to so many bytes, and the loop has `actual` ones by now. Whoever was told of a size
+    /// that the handler found may hear of that only when this change is over: he is told once more.
+    pub(crate) fn was_resized(&mut self, bytes: u64, actual: u64) {
+        self.unheard_size = None;
+        self.device.size = actual;
+        if std::mem::replace(&mut self.device.size_chosen, actual != bytes) || actual != bytes {
+            self.note(Notice::Resized { bytes: actual });
+        }
     }
 
     /// The loop serves, and not as it should.
@@ -126,8 +141,15 @@ impl Entry {
     }
 
     fn note(&mut self, notice: Notice) {
-        if self.notices.len() >= NOTICES {
-            self.notices.pop_front();
+        let is_size = |notice: &Notice| matches!(notice, Notice::Resized { .. });
+        if is_size(&notice) {
+            self.notices.retain(|earlier| !is_size(earlier));
+        }
+        // What the size is, is not said again by any other notice.
+        if self.notices.len() >= NOTICES
+            && let Some(oldest) = self.notices.iter().position(|earlier| !is_size(earlier))
+        {
+            self.notices.remove(oldest);
         }
         self.notices.push_back(notice);
     }
@@ -141,6 +163,10 @@ impl Entry {
     pub(crate) fn repeat(&mut self) {
         self.identity = self.identity.map(|_| Told::No);
         self.notices.clear();
+        if self.device.size_chosen {
+            // The one before may have died before the kernel knew.
+            self.note(Notice::Resized { bytes: self.device.size });
+        }
         if let Some(reason) = self.ended.clone() {
             self.note(Notice::Ended(reason));
         } else if let Some(reason) = self.trouble.clone() {
@@ -151,6 +177,10 @@ impl Entry {
     /// Tells the supervisor what it does not know yet.
     pub(crate) fn tell(&mut self, minor: Minor, connection: &Connection) -> Sent {
         while let Some(notice) = self.notices.front() {
+            if connection.version < VERSION_OF_RESIZED && matches!(notice, Notice::Resized { .. }) {
+                self.notices.pop_front();
+                continue;
+            }
             match connection.try_send(&Report::Notice { minor, notice: notice.clone() }) {
                 Sent::Yes => self.notices.pop_front(),
                 other => return other,
@@ -198,7 +228,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use lunbox_wire::{Handler, Limits, RingKind};
+    use lunbox_scsi::Bytes;
+    use lunbox_wire::{Handler, Limits, Link, RingKind};
 
     use super::*;
 
@@ -231,6 +262,7 @@ mod tests {
             },
             command_timeout_s: 0,
             write_cache: None,
+            size_chosen: false,
         };
         Entry::new(device, Vec::new(), 1)
     }
@@ -241,6 +273,58 @@ mod tests {
         assert_eq!(entry.listed().size, 1 << 20);
         entry.unheard_size = Some(1 << 21);
         assert_eq!(entry.listed().size, 1 << 21);
+    }
+
+    #[test]
+    fn a_size_that_the_handler_found_is_told_to_each_supervisor_and_not_pushed_out() {
+        let mut entry = entry(1 << 20);
+        entry.heard(Event::Resized(Bytes(1 << 21)));
+        entry.heard(Event::Resized(Bytes(1 << 22)));
+        for _ in 0..NOTICES {
+            entry.heard(Event::HandlerServes);
+        }
+        let resized = |entry: &Entry| {
+            let sizes = entry.notices.iter().filter_map(|notice| match notice {
+                Notice::Resized { bytes } => Some(*bytes),
+                _ => None,
+            });
+            sizes.collect::<Vec<_>>()
+        };
+        assert_eq!((resized(&entry), entry.notices.len()), (vec![1 << 22], NOTICES));
+        assert_eq!((entry.listed().size, entry.listed().size_chosen), (1 << 22, true));
+        entry.repeat();
+        assert_eq!(entry.notices, [Notice::Resized { bytes: 1 << 22 }]);
+
+        // Somebody changes it: the last word is his, and whoever heard another one hears it.
+        entry.notices.clear();
+        entry.was_resized(1 << 23, 1 << 23);
+        assert_eq!(resized(&entry), [1 << 23]);
+        assert_eq!((entry.listed().size, entry.listed().size_chosen), (1 << 23, false));
+        entry.repeat();
+        entry.was_resized(1 << 24, 1 << 24);
+        assert!(entry.notices.is_empty());
+        // The handler found another one again before the change was known here.
+        entry.was_resized(1 << 24, 1 << 20);
+        assert_eq!((resized(&entry), entry.device.size_chosen), (vec![1 << 20], true));
+    }
+
+    #[test]
+    fn a_supervisor_that_does_not_know_the_word_is_not_told_of_a_size() {
+        for (version, told) in [(VERSION_OF_RESIZED - 1, false), (VERSION_OF_RESIZED, true)] {
+            let (link, supervisor) = Link::pair().unwrap();
+            let mut connection = Connection::new(link, 0);
+            connection.version = version;
+            let mut entry = entry(1 << 20);
+            entry.heard(Event::Resized(Bytes(1 << 21)));
+            entry.heard(Event::HandlerServes);
+            assert_eq!(entry.tell(1, &connection), Sent::Yes);
+            let mut heard = Vec::new();
+            while let Ok(Some((Report::Notice { notice, .. }, _))) = supervisor.try_receive::<Report>() {
+                heard.push(notice);
+            }
+            assert_eq!(heard.contains(&Notice::Resized { bytes: 1 << 21 }), told);
+            assert_eq!(heard.last(), Some(&Notice::Recovered));
+        }
     }
 
     #[test]

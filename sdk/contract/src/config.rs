@@ -37,7 +37,7 @@ pub struct DeviceConfig {
 /// What the handler offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// Bytes; a multiple of the block size.
+    /// Bytes; a multiple of the block size, not 0. Another one than [`DeviceConfig::size`] becomes the LUN's.
     pub size: u64,
     /// Writes may be volatile until a flush (WCE=1).
     pub write_cache: bool,

@@ -201,6 +201,7 @@ fn device(choices: &mut Choices<'_>) -> Device {
         },
         command_timeout_s: choices.small(),
         write_cache: choices.one_of(&[None, Some(false), Some(true)]),
+        size_chosen: choices.flag(),
     }
 }
 
@@ -274,10 +275,11 @@ fn report(choices: &mut Choices<'_>) -> Report {
         7 => Report::Trace { minor: choices.small(), records: choices.list(record), lost: choices.number() },
         _ => Report::Notice {
             minor: choices.small(),
-            notice: match choices.byte() % 4 {
+            notice: match choices.byte() % 5 {
                 0 => Notice::IdentityWanted,
                 1 => Notice::Trouble(choices.text()),
                 2 => Notice::Recovered,
+                3 => Notice::Resized { bytes: choices.number() },
                 _ => Notice::Ended(choices.text()),
             },
         },

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 Files below /etc that are there already and differ are left as they are: the new one is put beside them as NAME.new.
 tcmu-runner and its unit become links to lunboxd's. If the original of either is in their place, nothing is installed;
-remove its package first, or say --replace.
+remove its package first, or say --replace. That also puts our bus policy, which is stricter, in the place of the
+original's, which is kept as NAME.old.
 
 Examples:
   cargo xtask install --destdir /tmp/stage           look at it, or make a package of it
@@ -30,7 +31,7 @@ pub struct Options {
     /// Where programs, handlers, pages and units go; configuration is always in /etc
     #[arg(long, value_name = "DIR", default_value = files::USUAL_PREFIX, value_parser = prefix)]
     prefix: String,
-    /// Take the place of the original tcmu-runner's program and unit
+    /// Take the place of the original tcmu-runner's program, unit and bus policy
     #[arg(long)]
     replace: bool,
     /// Use what is built already
@@ -73,9 +74,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for file in &report.files {
         println!("{:9}  {}", file.outcome.word(), file.path.display());
     }
-    for file in report.files.iter().filter(|file| file.outcome == Outcome::Kept) {
-        let path = file.path.display();
-        println!("note: {path} was there and differs; ours is {path}{}. Compare the two", place::NEW);
+    for file in &report.files {
+        if let Some(note) = note(file) {
+            println!("note: {note}");
+        }
     }
     if options.destdir == Path::new("/") {
         println!("next: systemctl daemon-reload && systemctl reload dbus && systemctl enable --now lunboxd");
@@ -83,7 +85,25 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts `entries` below `destdir`. With `replace`, links take the place of files.
+/// What to do about a file that was there.
+fn note(file: &Done) -> Option<String> {
+    let path = file.path.display();
+    let is_policy = file.path == Path::new("/").join(files::BUS_POLICY);
+    match file.outcome {
+        Outcome::Kept if is_policy => Some(format!(
+            "the old bus policy is still in force: {path}. If it is the original tcmu-runner's, any user may call what is \
+             root's; ours is {path}{}, and --replace puts it in place",
+            place::NEW
+        )),
+        Outcome::Kept => {
+            Some(format!("{path} was there and differs; ours is {path}{}. Compare the two", place::NEW))
+        }
+        Outcome::Replaced => Some(format!("what {path} was until now is {path}{}", place::OLD)),
+        Outcome::New | Outcome::Updated | Outcome::Unchanged => None,
+    }
+}
+
+/// Puts `entries` below `destdir`. With `replace`, links take the place of files, and our bus policy that of another.
 ///
 /// # Errors
 /// When a file can not be written, or a link's place is taken; then nothing was changed.
@@ -96,8 +116,8 @@ pub fn install(entries: &[Entry], destdir: &Path, replace: bool) -> anyhow::Resu
     let mut files = Vec::new();
     for entry in entries {
         let path = Path::new("/").join(&entry.to);
-        let outcome =
-            place::put(entry, destdir).with_context(|| format!("cannot install {}", path.display()))?;
+        let outcome = place::put(entry, destdir, replace)
+            .with_context(|| format!("cannot install {}", path.display()))?;
         files.push(Done { path, outcome });
     }
     Ok(Report { files })
@@ -118,6 +138,9 @@ fn prefix(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches('/');
     if text.is_empty() { Err("not the root folder itself; say /usr".to_owned()) } else { Ok(text.to_owned()) }
 }
+
+#[cfg(test)]
+mod scripts_tests;
 
 #[cfg(test)]
 mod tests;

@@ -89,8 +89,16 @@ impl PrivateBus {
         trusted_user: u32,
     ) -> Result<Handle, BusError> {
         let backend: Arc<dyn Backend> = backend.clone();
-        let options = Options { address: Some(self.address()), handlers: announced(handlers), trusted_user };
-        Bus::start(options, backend)
+        Bus::start(Options { trusted_user, ..self.options(handlers) }, backend)
+    }
+
+    pub fn options(&self, handlers: &[&str]) -> Options {
+        Options {
+            address: Some(self.address()),
+            handlers: announced(handlers),
+            trusted_user: me(),
+            ..Options::default()
+        }
     }
 }
 
@@ -152,6 +160,10 @@ impl Backend for Daemon {
             config if config.starts_with("bad") => Err(config.to_owned()),
             _ => Ok(()),
         }
+    }
+
+    fn glance(&self, subtype: &str, configstr: &str) -> Result<(), String> {
+        Err(format!("{subtype} was not asked for {configstr}"))
     }
 
     fn external(&self, subtype: &str, added: bool) {

@@ -24,8 +24,9 @@ const TEXT_BYTES: u64 = 64 << 10;
 const TEXTS: usize = 50_000;
 const TEXTS_TIME: Duration = Duration::from_secs(30);
 
-/// Directories of configfs whose files are secrets, or do something.
-const SKIPPED: [&str; 2] = ["auth", "action"];
+/// Directories of configfs whose files are secrets, or do something, or are many and tell little: a device has about
+/// forty in these, and hundreds of devices must fit.
+const SKIPPED: [&str; 5] = ["auth", "action", "statistics", "fabric_statistics", "pr"];
 
 /// Files of configfs with secrets elsewhere than in `auth`.
 const SECRETS: [&str; 4] = ["password", "password_mutual", "userid", "userid_mutual"];
@@ -101,8 +102,11 @@ fn collect(system: &System, findings: &str, output: &Output) -> anyhow::Result<S
         put("tcmu-runner.log", &bytes)?;
     }
     output.note("collecting: the target configuration");
-    let mut texts = Texts { deadline: Instant::now() + TEXTS_TIME, left: TEXTS, text: Vec::new() };
+    let mut texts = Texts::new(TEXTS, TEXTS_TIME);
     texts.walk(&system.path("/sys/kernel/config/target"), "");
+    if let Some(cut) = &texts.cut {
+        output.warning(&format!("target.txt is not complete: {cut}"));
+    }
     put("target.txt", &texts.text)?;
     Ok(staging)
 }
@@ -143,24 +147,50 @@ struct Texts {
     deadline: Instant,
     left: usize,
     text: Vec<u8>,
+    /// What was left out, if it was too much.
+    cut: Option<String>,
 }
 
 impl Texts {
+    fn new(files: usize, time: Duration) -> Self {
+        Self { deadline: Instant::now() + time, left: files, text: Vec::new(), cut: None }
+    }
+
+    /// There is no room for this one, nor for any behind it.
+    fn is_full(&mut self, name: &str) -> bool {
+        if self.cut.is_some() {
+            return true;
+        }
+        let why = if self.left == 0 {
+            "there are too many files"
+        } else if Instant::now() >= self.deadline {
+            "reading took too long"
+        } else {
+            return false;
+        };
+        let cut = format!("left out from {name} on, because {why}");
+        self.say(&format!("{cut}\n"));
+        self.cut = Some(cut);
+        true
+    }
+
     fn walk(&mut self, directory: &Path, name: &str) {
         let mut entries: Vec<_> = fs::read_dir(directory).into_iter().flatten().flatten().collect();
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
-            if self.left == 0 || Instant::now() >= self.deadline {
-                return;
-            }
             let own = entry.file_name().to_string_lossy().into_owned();
             let inner = format!("{name}/{own}");
             let Ok(kind) = entry.file_type() else { continue };
+            let skipped: &[&str] = if kind.is_dir() { &SKIPPED } else { &SECRETS };
+            if skipped.contains(&own.as_str()) {
+                continue;
+            }
+            if self.is_full(&inner) {
+                return;
+            }
             if kind.is_dir() {
-                if !SKIPPED.contains(&own.as_str()) {
-                    self.walk(&entry.path(), &inner);
-                }
-            } else if kind.is_file() && !SECRETS.contains(&own.as_str()) {
+                self.walk(&entry.path(), &inner);
+            } else if kind.is_file() {
                 self.left -= 1;
                 self.add(&entry.path(), &inner);
             } else if kind.is_symlink() {
@@ -205,4 +235,32 @@ fn pack(staging: &Path, file: File) -> anyhow::Result<()> {
     }
     sync.flush().context("the bundle")?;
     sync.sync_all().context("writing the bundle")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_is_said_once_and_statistics_are_no_part_of_it() {
+        let place = tempfile::tempdir().unwrap();
+        for path in ["core/a/pr/x", "core/a/info", "core/b/info", "core/b/statistics/y", "iscsi/z"] {
+            let path = place.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "text\n").unwrap();
+        }
+        let told = |files, time| {
+            let mut texts = Texts::new(files, time);
+            texts.walk(place.path(), "");
+            (String::from_utf8(texts.text).unwrap(), texts.cut)
+        };
+        let all = "/core/a/info: text\n/core/b/info: text\n/iscsi/z: text\n";
+        assert_eq!(told(4, TEXTS_TIME), (all.to_owned(), None));
+        let (text, cut) = told(1, TEXTS_TIME);
+        let cut = cut.unwrap();
+        assert!(cut.contains("from /core/b on") && cut.contains("too many"), "{cut}");
+        assert_eq!(text, format!("/core/a/info: text\n{cut}\n"));
+        let (text, cut) = told(4, Duration::ZERO);
+        assert!(cut.is_some_and(|cut| cut.contains("from /core on") && cut.contains("too long")), "{text}");
+    }
 }

@@ -1,12 +1,12 @@
 //! What is looked at, in the order in which things depend on each other.
 
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
 
-use lunbox_control::{Answer, DeviceHealth, Request};
+use lunbox_control::{Answer, ClientError, DeviceHealth, Request, StatusReport};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::Finding;
+use super::owner::{Owner, owner};
 use super::processes::{self, Process};
 use super::system::System;
 
@@ -17,20 +17,29 @@ const BUS_NAME: &str = "org.kernel.TCMUService1";
 /// Open files that a daemon with many devices needs.
 const OPEN_FILES: u64 = 65536;
 
-/// Looks at everything.
-pub(super) fn all(system: &System) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// What stands in the configuration of devices whose storage has a time-out of its own; as has every rbd image, for
+/// which ceph-iscsi writes `cmd_time_out` 0.
+const TIMED: [&str; 3] = ["osd_op_timeout=", "tcmur_cmd_time_out=", "tcmur_cmd_timeout="];
+
+/// So many are named where there may be hundreds.
+const NAMED: usize = 3;
+
+/// Looks at everything, and tells what was found as soon as it is: the next thing may take a while.
+///
+/// # Errors
+/// Those of `tell`.
+pub(super) fn all<E>(system: &System, mut tell: impl FnMut(Vec<Finding>) -> Result<(), E>) -> Result<(), E> {
     if system.is_ours() && !geteuid().is_root() {
-        findings.push(Finding::warning("user", "not root: some things can not be seen", "run it with sudo"));
+        tell(vec![Finding::warning("user", "not root: some things can not be seen", "run it with sudo")])?;
     }
-    findings.extend(kernel(system));
-    findings.extend(knobs(system));
-    findings.extend(sandbox(system));
-    let daemon = daemon(system, &mut findings);
-    findings.extend(others(system, daemon));
-    findings.extend(bus(system, daemon));
-    findings.extend(files(system));
-    findings
+    tell(kernel(system))?;
+    tell(knobs(system))?;
+    tell(sandbox(system))?;
+    let (status, findings) = daemon(system);
+    tell(findings)?;
+    tell(others(system, status.as_ref().map(|status| status.pid)))?;
+    tell(bus(system, status.as_ref()))?;
+    tell(files(system))
 }
 
 fn kernel(system: &System) -> Vec<Finding> {
@@ -104,7 +113,10 @@ fn kernel(system: &System) -> Vec<Finding> {
 fn knobs(system: &System) -> Vec<Finding> {
     let mut findings = Vec::new();
     match system.text(&format!("{PARAMETERS}/block_netlink")).as_deref() {
-        Some("0") => findings.push(Finding::ok("block_netlink", "the kernel asks before devices are made")),
+        // It is written as a number, and read as a word (target_core_user.c, `tcmu_get_block_netlink`).
+        Some("unblocked" | "0") => {
+            findings.push(Finding::ok("block_netlink", "the kernel asks before devices are made"));
+        }
         Some(other) => findings.push(Finding::problem(
             "block_netlink",
             format!("is {other}: nothing is announced, so nothing can be made, changed or removed"),
@@ -131,17 +143,29 @@ fn knobs(system: &System) -> Vec<Finding> {
             let attribute = |name: &str| system.text(&format!("{TARGET}/core/{hba}/{device}/attrib/{name}"));
             let Some(time) = attribute("cmd_time_out") else { continue };
             devices += 1;
-            if time == "0" {
+            // Where the handler's own storage gives up, nothing else must before it.
+            let config = attribute("dev_config").unwrap_or_default();
+            let timed = config.starts_with("rbd/") || TIMED.iter().any(|option| config.contains(option));
+            if time == "0" && !timed {
                 endless.push(format!("{hba}/{device}"));
             }
             short += usize::from(attribute("hw_max_sectors").is_some_and(|sectors| sectors == "128"));
         }
     }
     if !endless.is_empty() {
+        let named = endless.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = match endless.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
         findings.push(Finding::warning(
             "cmd_time_out",
-            format!("is 0 for {}: their commands hang for ever when nobody serves them", endless.join(", ")),
-            "write the number of seconds (30 is the default) into attrib/cmd_time_out while the LUN is not exported",
+            format!(
+                "is 0 for {} devices ({named}{more}): their commands hang for ever when nobody serves them",
+                endless.len()
+            ),
+            "write a number of seconds (30 is the default) into attrib/cmd_time_out while the LUN is not exported; \
+             the kernel then fails commands that storage would have ended later",
         ));
     }
     if devices > 0 {
@@ -196,32 +220,32 @@ fn sandbox(system: &System) -> Vec<Finding> {
     vec![io_uring, landlock, seccomp]
 }
 
-/// Process id of the daemon, if one answers.
-fn daemon(system: &System, findings: &mut Vec<Finding>) -> Option<i32> {
+/// What the daemon says of itself, if one answers.
+fn daemon(system: &System) -> (Option<StatusReport>, Vec<Finding>) {
     let status = match system.ask(&Request::Status) {
-        Ok(Answer::Status(status)) => status,
+        Ok(Answer::Status(status)) => *status,
         Ok(_) => {
             let remedy = "use the lunbox of the same release";
-            findings.push(Finding::problem("lunboxd", "answers something else than what was asked", remedy));
-            return None;
+            let found = "answers something else than what was asked";
+            return (None, vec![Finding::problem("lunboxd", found, remedy)]);
         }
-        Err(error) => {
-            let remedy = "systemctl status lunboxd; journalctl -u lunboxd";
-            findings.push(Finding::problem("lunboxd", error.to_string(), remedy));
-            return None;
-        }
+        Err(error) => return (None, vec![no_answer(&error)]),
     };
     let found = format!("{} runs as process {}, {}", status.program, status.pid, status.phase);
-    findings.push(Finding::ok("lunboxd", found));
-    if let Ok(Answer::Devices(devices)) = system.ask(&Request::DeviceList) {
-        for device in devices.iter().filter(|device| device.health != DeviceHealth::Serving) {
-            let trouble = device.trouble.as_deref().unwrap_or("no reason is known");
-            findings.push(Finding::problem(
-                "device",
-                format!("{} is {}: {trouble}", device.name, device.health),
-                format!("lunbox device show {0}; lunbox device reset {0}", device.name),
-            ));
+    let mut findings = vec![Finding::ok("lunboxd", found)];
+    match system.ask(&Request::DeviceList) {
+        Ok(Answer::Devices(devices)) => {
+            for device in devices.iter().filter(|device| device.health != DeviceHealth::Serving) {
+                let trouble = device.trouble.as_deref().unwrap_or("no reason is known");
+                findings.push(Finding::problem(
+                    "device",
+                    format!("{} is {}: {trouble}", device.name, device.health),
+                    format!("lunbox device show {0}; lunbox device reset {0}", device.name),
+                ));
+            }
         }
+        Ok(_) => {}
+        Err(error) => findings.push(no_answer(&error)),
     }
     if status.log_lines_lost > 0 {
         findings.push(Finding::warning(
@@ -237,7 +261,16 @@ fn daemon(system: &System, findings: &mut Vec<Finding>) -> Option<i32> {
             "LimitNOFILE=524288 in its unit; a device takes some of them",
         ));
     }
-    Some(status.pid)
+    (Some(status), findings)
+}
+
+fn no_answer(error: &ClientError) -> Finding {
+    let remedy = if matches!(error, ClientError::Silent(_)) {
+        "journalctl -u lunboxd; for its authors: gcore $(pidof lunboxd); then systemctl restart lunboxd"
+    } else {
+        "systemctl status lunboxd; journalctl -u lunboxd"
+    };
+    Finding::problem("lunboxd", error.to_string(), remedy)
 }
 
 /// The hard limit (proc(5)); none if there is none, or it can not be read.
@@ -251,12 +284,16 @@ fn others(system: &System, daemon: Option<i32>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let holder = processes::holder(system, "/run/tcmu.lock");
     if let Some(pid) = holder.filter(|pid| Some(*pid) != daemon) {
-        let name = processes::name(system, pid).unwrap_or_else(|| "unknown".to_owned());
+        // The kernel has no number to tell for others.
+        let who = if pid > 0 {
+            let name = processes::name(system, pid).unwrap_or_else(|| "unknown".to_owned());
+            format!("process {pid} ({name})")
+        } else {
+            "a process of another container".to_owned()
+        };
         findings.push(Finding::problem(
             "lock",
-            format!(
-                "/run/tcmu.lock is held by process {pid} ({name}), which is not the lunboxd that answers"
-            ),
+            format!("/run/tcmu.lock is held by {who}, which is not the lunboxd that answers"),
             "stop that one first: systemctl stop tcmu-runner",
         ));
     }
@@ -282,7 +319,7 @@ fn is_ours(system: &System, pid: i32) -> bool {
     })
 }
 
-fn bus(system: &System, daemon: Option<i32>) -> Vec<Finding> {
+fn bus(system: &System, status: Option<&StatusReport>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let directories = ["/etc/dbus-1/system.d", "/usr/share/dbus-1/system.d"];
     let policy = directories.iter().find_map(|directory| {
@@ -308,8 +345,16 @@ fn bus(system: &System, daemon: Option<i32>) -> Vec<Finding> {
             "there is no system bus: targetcli does not see our handlers",
             "systemctl start dbus",
         ));
+    } else if let Some(down) = status.and_then(|status| status.bus.as_ref()).filter(|bus| !bus.up) {
+        let why = down.trouble.as_deref().unwrap_or("it does not answer");
+        findings.push(Finding::problem(
+            "bus",
+            format!("lunboxd is not on it, so targetcli does not see our handlers: {why}"),
+            "it is tried again every half minute; systemctl status dbus",
+        ));
     } else if system.is_ours() {
-        findings.push(match (owner(), daemon) {
+        let says_up = status.and_then(|status| status.bus.as_ref()).is_some_and(|bus| bus.up);
+        findings.push(match (owner(BUS_NAME), status.map(|status| status.pid)) {
             (Owner::Nobody, _) => Finding::problem(
                 "bus",
                 format!("nobody has the name {BUS_NAME}: targetcli does not see our handlers"),
@@ -321,42 +366,23 @@ fn bus(system: &System, daemon: Option<i32>) -> Vec<Finding> {
                 "stop that one, then systemctl restart lunboxd",
             ),
             (Owner::Process(pid), _) => Finding::ok("bus", format!("{BUS_NAME} belongs to process {pid}")),
-            (Owner::Unknown, _) => Finding::ok("bus", "is there; who has the name was not asked (no busctl)"),
+            (Owner::NoTool, Some(daemon)) if says_up => Finding::ok(
+                "bus",
+                format!(
+                    "lunboxd, process {daemon}, has {BUS_NAME} by its own word (busctl is not installed)"
+                ),
+            ),
+            (Owner::NoTool, _) => {
+                Finding::ok("bus", "is there; who has the name was not asked (busctl is not installed)")
+            }
+            (Owner::Unknown(trouble), _) => Finding::warning(
+                "bus",
+                format!("who has {BUS_NAME} can not be told: {trouble}"),
+                "systemctl status dbus; busctl --system status org.kernel.TCMUService1",
+            ),
         });
     }
     findings
-}
-
-enum Owner {
-    Nobody,
-    Process(i32),
-    Unknown,
-}
-
-fn owner() -> Owner {
-    let question = [
-        "--system",
-        "--timeout=5",
-        "call",
-        "org.freedesktop.DBus",
-        "/org/freedesktop/DBus",
-        "org.freedesktop.DBus",
-    ];
-    let asked = Command::new("busctl")
-        .args(question)
-        .args(["GetConnectionUnixProcessID", "s", BUS_NAME])
-        .stdin(Stdio::null())
-        .output();
-    match asked {
-        // `u 1234`
-        Ok(said) if said.status.success() => String::from_utf8_lossy(&said.stdout)
-            .trim()
-            .strip_prefix("u ")
-            .and_then(|pid| pid.parse().ok())
-            .map_or(Owner::Unknown, Owner::Process),
-        Ok(said) if String::from_utf8_lossy(&said.stderr).contains("owner") => Owner::Nobody,
-        _ => Owner::Unknown,
-    }
 }
 
 fn files(system: &System) -> Vec<Finding> {

@@ -1,23 +1,41 @@
 //! The system that is looked at.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lunbox_control::{Answer, Client, ClientError, Request};
 
 /// Most that is read of a file that is looked at.
 const MOST: u64 = 1 << 20;
 
+/// How long the daemon may take to answer one question: what is asked needs no storage.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Files below a directory, and the daemon behind a socket.
 pub(super) struct System {
     root: PathBuf,
     socket: PathBuf,
+    patience: Duration,
+    /// The daemon did not answer once.
+    silent: Cell<bool>,
 }
 
 impl System {
     pub(super) fn new(root: &Path, socket: &Path) -> Self {
-        Self { root: root.to_owned(), socket: socket.to_owned() }
+        Self {
+            root: root.to_owned(),
+            socket: socket.to_owned(),
+            patience: PATIENCE,
+            silent: Cell::new(false),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// It is the one that we run on.
@@ -50,8 +68,13 @@ impl System {
         names
     }
 
-    /// Asks the daemon.
+    /// Asks the daemon. One that hangs is waited for once.
     pub(super) fn ask(&self, request: &Request) -> Result<Answer, ClientError> {
-        Client::connect(&self.socket)?.ask(request)
+        if self.silent.get() {
+            return Err(ClientError::Silent(self.patience));
+        }
+        let answer = Client::connect_with(&self.socket, self.patience)?.ask(request);
+        self.silent.set(matches!(answer, Err(ClientError::Silent(_))));
+        answer
     }
 }

@@ -5,6 +5,16 @@ use std::process::Command;
 
 use super::*;
 
+fn found(system: &System) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    checks::all(system, |found| -> Result<(), std::convert::Infallible> {
+        findings.extend(found);
+        Ok(())
+    })
+    .unwrap();
+    findings
+}
+
 /// A system of files, as much of one as is needed; nobody answers at its socket.
 struct Place {
     directory: tempfile::TempDir,
@@ -20,7 +30,7 @@ impl Place {
             ("/sys/kernel/config/target/core/user_0/disk/info", "Config: file//srv/x\n"),
             ("/sys/kernel/config/target/iscsi/iqn.x/tpgt_1/auth/password", "TOPSECRET\n"),
             ("/sys/kernel/config/target/iscsi/discovery_auth/password", "TOPSECRET\n"),
-            ("/sys/module/target_core_user/parameters/block_netlink", "0\n"),
+            ("/sys/module/target_core_user/parameters/block_netlink", "unblocked\n"),
             ("/sys/module/target_core_user/parameters/global_max_data_area_mb", "2048\n"),
             ("/sys/module/tcm_loop/refcnt", "1\n"),
             ("/sys/class/uio/uio0/name", "tcm-user/0/disk/file//srv/x\n"),
@@ -58,7 +68,7 @@ impl Place {
 
     /// What is not well, apart from the daemon.
     fn bad(&self) -> Vec<(&'static str, Verdict)> {
-        let findings = checks::all(&self.system());
+        let findings = found(&self.system());
         for finding in &findings {
             assert_eq!(finding.remedy.is_some(), finding.verdict != Verdict::Ok, "{finding:?}");
         }
@@ -72,7 +82,7 @@ impl Place {
 fn where_all_is_well_only_the_daemon_is_missing() {
     let place = Place::sound();
     assert_eq!(place.bad(), []);
-    let findings = checks::all(&place.system());
+    let findings = found(&place.system());
     let daemon = findings.iter().find(|finding| finding.check == "lunboxd").unwrap();
     assert_eq!(daemon.verdict, Verdict::Problem);
     assert!(daemon.found.contains("does not answer"), "{daemon:?}");
@@ -88,7 +98,11 @@ fn each_thing_that_is_wrong_is_found_alone() {
         (|p| fs::remove_dir_all(p.at("/sys/module/target_core_user")).unwrap(), "module", Problem),
         (|p| fs::remove_dir_all(p.at("/sys/module/tcm_loop")).unwrap(), "fabric", Warning),
         (|p| fs::remove_file(p.at("/dev/uio0")).unwrap(), "UIO nodes", Problem),
-        (|p| p.put("/sys/module/target_core_user/parameters/block_netlink", "1\n"), "block_netlink", Problem),
+        (
+            |p| p.put("/sys/module/target_core_user/parameters/block_netlink", "blocked\n"),
+            "block_netlink",
+            Problem,
+        ),
         (
             |p| p.put("/sys/module/target_core_user/parameters/global_max_data_area_mb", "8\n"),
             "data area",
@@ -127,12 +141,59 @@ fn another_daemon_is_found_by_its_name_and_by_its_lock() {
     assert_eq!(place.bad(), [("tcmu-runner", Verdict::Problem)]);
     std::os::unix::fs::symlink("/usr/bin/lunboxd (deleted)", place.at("/proc/77/exe")).unwrap();
     assert_eq!(place.bad(), [], "it is ours under the other name");
-    let inode = fs::metadata(place.at("/run/tcmu.lock")).unwrap().ino();
-    let waits = format!("1: -> FLOCK ADVISORY WRITE 88 08:01:{inode} 0 EOF\n");
+    let lock = fs::metadata(place.at("/run/tcmu.lock")).unwrap();
+    let (major, minor) = (nix::sys::stat::major(lock.dev()), nix::sys::stat::minor(lock.dev()));
+    let inode = lock.ino();
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    let waits = format!("1: -> FLOCK ADVISORY WRITE 88 {file} 0 EOF\n");
     place.put("/proc/locks", &waits);
     assert_eq!(place.bad(), [], "who waits does not hold");
-    place.put("/proc/locks", &format!("{waits}2: POSIX ADVISORY WRITE 77 08:01:{inode} 0 EOF\n"));
+    let other = format!("{waits}2: POSIX ADVISORY WRITE 77 {major:02x}:{:02x}:{inode} 0 EOF\n", minor + 1);
+    place.put("/proc/locks", &other);
+    assert_eq!(place.bad(), [], "a file of another file system has the number, too");
+    place.put("/proc/locks", &format!("{other}3: POSIX ADVISORY WRITE 77 {file} 0 EOF\n"));
     assert_eq!(place.bad(), [("lock", Verdict::Problem)]);
+    place.put("/proc/locks", &format!("3: POSIX ADVISORY WRITE 0 {file} 0 EOF\n"));
+    let findings = found(&place.system());
+    let lock = findings.iter().find(|finding| finding.check == "lock").unwrap();
+    assert!(lock.found.contains("held by a process of another container"), "{lock:?}");
+}
+
+#[test]
+fn devices_without_a_time_out_are_counted_and_those_with_one_of_their_own_are_not() {
+    let place = Place::sound();
+    let device = |number: usize, config: &str| {
+        let path = format!("/sys/kernel/config/target/core/user_{number}/disk/attrib");
+        place.put(&format!("{path}/cmd_time_out"), "0\n");
+        place.put(&format!("{path}/dev_config"), config);
+    };
+    device(1, "rbd/pool/image;osd_op_timeout=30\n");
+    device(2, "file//srv/y;tcmur_cmd_time_out=20;\n");
+    assert_eq!(place.bad(), []);
+    for number in 3..8 {
+        device(number, "file//srv/z\n");
+    }
+    let findings = found(&place.system());
+    let warning = findings.iter().find(|finding| finding.check == "cmd_time_out").unwrap();
+    assert!(
+        warning.found.contains("5 devices (user_3/disk, user_4/disk, user_5/disk and 2 more)"),
+        "{warning:?}"
+    );
+}
+
+#[test]
+fn a_daemon_that_hangs_is_waited_for_once_and_the_rest_is_told() {
+    let place = Place::sound();
+    // It listens, and says nothing.
+    let _daemon = std::os::unix::net::UnixListener::bind(place.at("/run/lunbox/control.sock")).unwrap();
+    let system = place.system().with_patience(std::time::Duration::from_millis(50));
+    let findings = found(&system);
+    let silent: Vec<_> = findings.iter().filter(|finding| finding.check == "lunboxd").collect();
+    assert!(silent.len() == 1 && silent[0].found.contains("has not answered"), "{findings:?}");
+    assert_eq!(findings.last().unwrap().check, "log", "the others are told");
+    // Were it asked again, this would be waited for.
+    let patient = system.with_patience(std::time::Duration::from_secs(600));
+    assert!(patient.ask(&lunbox_control::Request::Statistics).is_err());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lunbox_control::{Answer, Request, StatusReport};
+use lunbox_control::{Answer, BusReport, Request, StatusReport};
 
 use crate::cli::Status;
 use crate::exit::Exit;
@@ -58,6 +58,9 @@ fn fields(report: &StatusReport) -> Vec<(&'static str, String)> {
     if report.memory_bytes > 0 {
         fields.push(("memory", human::bytes(report.memory_bytes)));
     }
+    if let Some(bus) = &report.bus {
+        fields.push(("bus", of_bus(bus)));
+    }
     if let Some(metrics) = &report.metrics {
         fields.push(("metrics", metrics.clone()));
     }
@@ -66,6 +69,14 @@ fn fields(report: &StatusReport) -> Vec<(&'static str, String)> {
         fields.push(("log", format!("{lost} lines were lost: see that its disk has room and is not slow")));
     }
     fields
+}
+
+fn of_bus(bus: &BusReport) -> String {
+    if bus.up {
+        return format!("up, as {}", bus.name);
+    }
+    let why = bus.trouble.as_deref().unwrap_or("it does not answer");
+    format!("down, targetcli does not see the handlers: {why}")
 }
 
 #[cfg(test)]
@@ -103,12 +114,18 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        for unknown in ["memory", "metrics", "log="] {
+        for unknown in ["memory", "metrics", "log=", "bus"] {
             assert!(!text.contains(unknown), "what is not known is not shown: {text}");
         }
         report.log_lines_lost = 1234;
         report.metrics = Some("127.0.0.1:9287".to_owned());
         assert!(shown(&report).contains("metrics=127.0.0.1:9287\nlog=1,234 lines"), "{}", shown(&report));
+        let name = "org.kernel.TCMUService1".to_owned();
+        report.bus = Some(BusReport { name: name.clone(), up: true, trouble: None });
+        assert!(shown(&report).contains("\nbus=up, as org.kernel.TCMUService1\n"), "{}", shown(&report));
+        report.bus = Some(BusReport { name, up: false, trouble: Some("no such socket".to_owned()) });
+        assert!(shown(&report).contains("\nbus=down, "), "{}", shown(&report));
+        assert!(shown(&report).contains("handlers: no such socket\n"), "{}", shown(&report));
         report.single_process = true;
         report.policy = Some("/etc/lunbox/policy.toml".to_owned());
         let text = shown(&report);

@@ -130,6 +130,9 @@ pub(super) fn handle(luns: &[Lun], number: usize, event: &Event) {
         }
         Event::HandlerFailed(reason) => tracing::debug!(lun = number, reason, "handler failed"),
         Event::HandlerServes => tracing::warn!(lun = number, "the handler serves again"),
+        Event::Resized(bytes) => {
+            tracing::debug!(lun = number, bytes = bytes.0, "the handler has another size");
+        }
         Event::Ended(reason) => tracing::debug!(lun = number, reason, "ended"),
     }
 }

@@ -103,6 +103,28 @@ fn cfg_7_one_quote_at_each_end_is_dropped_and_no_other() {
 }
 
 #[test]
+fn cfg_7_text_after_a_closing_quote_is_told_and_not_of_the_value() {
+    for rest in [" # x", "# x", " ; x", " x", "x", " # it's \"x\""] {
+        let (conf, warning) = faulty(format!("log_dir = \"/var/log\"{rest}").as_bytes());
+        assert_eq!(conf.log_dir.as_deref(), Some(Path::new("/var/log")), "{rest}");
+        let shown = format!(
+            "`{}` after the closing quote is ignored; a comment has a line",
+            rest.trim().escape_default()
+        );
+        assert!(warning.contains(&shown), "{warning}");
+    }
+    let (conf, warning) = faulty(b"log_level = '4' # details");
+    assert!(conf.log_level == Some(4) && warning.contains("after the closing quote is ignored"), "{warning}");
+    // A value that can not be used is told as that, and changes nothing.
+    let (conf, warning) = faulty(b"foreign_subtypes = \"x\" # y");
+    assert!(conf.foreign_subtypes.is_none() && warning.contains("`x` is none of its words"), "{warning}");
+    let (conf, warning) = faulty(b"metrics = 'unix:/m' # y");
+    assert!(conf.metrics.as_deref() == Some("unix:/m") && warning.contains("`# y`"), "{warning}");
+    // One quote alone is none that closes.
+    assert_eq!(clean("log_dir = \"/a # b").log_dir.as_deref(), Some(Path::new("/a # b")));
+}
+
+#[test]
 fn cfg_8_a_level_out_of_range_is_the_nearest_one_and_told() {
     for level in 0..=MAX_LOG_LEVEL {
         assert_eq!(clean(&format!("log_level = {level}")).log_level, Some(level));

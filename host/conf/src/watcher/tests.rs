@@ -147,6 +147,35 @@ fn wait_for(case: &Case, expected: &str) {
 }
 
 #[test]
+fn what_could_not_be_watched_is_tried_again_and_what_was_missed_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("tcmu.conf");
+    fs::write(&path, "missed").unwrap();
+    let stop = Arc::new(EventFd::new().unwrap());
+    let (sender, changes) = channel();
+    // As after an attempt that found no watch left (max_user_watches).
+    let watch = Watch {
+        inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).unwrap(),
+        directory: root.path().to_owned(),
+        name: "tcmu.conf".into(),
+        at: None,
+        due: Due::default(),
+        pace: PACE,
+        retry: Duration::from_millis(20),
+        complained: true,
+    };
+    let thread = thread::spawn({
+        let (stop, path) = (Arc::clone(&stop), path.clone());
+        move || watch.run(&stop, || sender.send(contents(&path)).unwrap())
+    });
+    assert_eq!(changes.recv_timeout(LONG).as_deref(), Ok("missed"));
+    fs::write(&path, "seen").unwrap();
+    assert_eq!(changes.recv_timeout(LONG).as_deref(), Ok("seen"));
+    stop.write(1).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
 fn changes_are_told_by_the_pace() {
     let pace = Pace::default();
     let start = Instant::now();
@@ -175,4 +204,26 @@ fn it_ends_when_it_is_dropped_and_refuses_what_is_no_file() {
     drop(root);
     let error = Watcher::start(Path::new("/"), PACE, || {}).unwrap_err();
     assert!(error.to_string().contains("can not be watched"), "{error}");
+}
+
+#[test]
+fn a_change_that_does_not_end_holds_up_the_end_for_a_short_while_only() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("tcmu.conf");
+    let (begun, begins) = channel();
+    let (release, held) = channel::<()>();
+    let watcher = Watcher::start(&path, PACE, move || {
+        begun.send(()).unwrap();
+        // As a log_dir on a disk that hangs.
+        let _ = held.recv();
+    })
+    .unwrap();
+    fs::write(&path, "log_dir = /hangs").unwrap();
+    begins.recv_timeout(LONG).unwrap();
+    let start = Instant::now();
+    drop(watcher);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // And its thread ends when the disk is there again.
+    drop(release);
+    assert_eq!(begins.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
 }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use lunbox_contract::{Description, Field, FieldKind, Grammar, Schema};
@@ -79,6 +78,18 @@ fn ask(place: &Path, script: &str, limit: Duration) -> Result<Verdict, Unknown> 
             verdict => return verdict,
         }
     }
+}
+
+/// A busy machine is no bad configuration.
+#[test]
+fn what_can_not_be_found_out_in_time_speaks_against_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let limit = Duration::from_millis(10);
+    let slow = ask(place.path(), "exec sleep 600", limit);
+    assert!(matches!(slow, Err(Unknown::TooLong)));
+    assert_eq!(answer("mirror", slow, limit), Ok(()));
+    assert_eq!(answer("mirror", Err(Unknown::Failed("no jail".to_owned())), limit), Ok(()));
+    assert_eq!(answer("mirror", Ok(Verdict::Refused("because".to_owned())), limit).unwrap_err(), "because");
 }
 
 /// With a container that is quickly copied.

@@ -29,6 +29,11 @@ pub enum Ask {
     HandOver,
     /// There are handlers that there were not: look at devices that nobody serves, and serve those that are ours now.
     LookAgain,
+    /// A subtype, or several, are not left to other daemons any more: answer who waits for those.
+    NobodysNow {
+        /// Which one, if it is one.
+        subtype: Option<String>,
+    },
 }
 
 /// How things are.
@@ -68,6 +73,11 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 self.leaving = true;
             }
             Ask::LookAgain => self.look_again = true,
+            Ask::NobodysNow { subtype } => {
+                self.abandoned = true;
+                // What the other daemon served is ours, if it has let go of it.
+                self.look_again |= subtype.is_some_and(|subtype| self.starter.serves(&subtype));
+            }
         }
     }
 

@@ -25,6 +25,10 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 self.give_serial(minor, result);
                 return self.work_off();
             }
+            Finished::SizeTold { minor, id, bytes, result } => {
+                self.size_told(minor, id, bytes, result);
+                return self.work_off();
+            }
             Finished::Discarded { name, result } => {
                 if let Err(reason) = result {
                     tracing::error!(device = %name, "stopped badly: {reason}");
@@ -45,7 +49,16 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     tracing::error!(%minor, "commands may stay blocked: {reason}; then write 0 to action/block_dev");
                 }
                 let served = matches!(admission, Admission::Served { .. });
-                let status = self.admitted(minor, reason, admission);
+                let skipped = matches!(admission, Admission::Skipped);
+                let mut status = self.admitted(minor, reason, admission);
+                let entry = self.registry.entry(minor);
+                let newer = !entry.waiting.is_empty();
+                if matches!(reason, Reason::Abandoned(_)) && newer {
+                    // The other daemon has answered: the answer would be taken for that to the newer event.
+                    status = None;
+                } else if skipped && let Some(event) = entry.current.clone() {
+                    self.announcement_skipped(minor, event);
+                }
                 if served {
                     self.let_in(minor, blocked);
                 }
@@ -103,6 +116,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         if let (Some(event), Some(status)) = (entry.current.take(), status) {
             self.answer(&event, status);
         }
+        self.tell_size(minor);
         if self.registry.served(minor).is_some_and(|served| served.gone) {
             self.retire(minor, false);
         }
@@ -124,6 +138,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         while let Some(event) = self.registry.get(minor).and_then(next) {
             self.act(minor, event);
         }
+        self.abandoned |= self.is_abandoned(minor);
         self.registry.tidy(minor);
         self.hand_over_next();
         self.work_off();
@@ -141,6 +156,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
         match admission {
             Admission::Served { node, id, device } => {
+                self.left.forget(minor);
                 self.outdated.remove(&minor);
                 tracing::info!(device = %node.name, subtype = node.name.subtype, %minor, "serving");
                 self.around.journal.device(EventKind::DeviceAdded, &node.name, &node.name.subtype);
@@ -158,7 +174,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     }
                     self.submit(minor, Job::Serial { minor, name: node.name });
                 }
-                self.found_waiting(reason, id, Ok(()));
+                self.found_waiting(minor, reason, id, Ok(()));
                 Some(Ok(()))
             }
             Admission::Busy { error, waiting } => {
@@ -167,7 +183,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     // Otherwise the event is older than what is known: it was answered when the device was found.
                     tracing::debug!(%minor, owed, "already served");
                     if let (true, Some(id)) = (owed, waiting) {
-                        self.found_waiting(reason, id, Ok(()));
+                        self.found_waiting(minor, reason, id, Ok(()));
                     }
                     return None;
                 }
@@ -199,7 +215,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 }
                 self.around.journal.device(EventKind::DeviceRefused, minor, &why);
                 if let Some(id) = id {
-                    self.found_waiting(reason, id, Err(ADMISSION_FAILED));
+                    self.found_waiting(minor, reason, id, Err(ADMISSION_FAILED));
                 }
                 Some(Err(ADMISSION_FAILED))
             }
@@ -214,8 +230,9 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     }
 
     /// Answers the event that was not received but found.
-    fn found_waiting(&mut self, reason: Reason, id: DeviceId, status: Result<(), Errno>) {
+    fn found_waiting(&mut self, minor: Minor, reason: Reason, id: DeviceId, status: Result<(), Errno>) {
         if reason == Reason::Waiting {
+            self.left.forget(minor);
             let event = DeviceEvent {
                 kind: lunbox_tcmu::EventKind::Added,
                 device_id: Some(id),

@@ -20,13 +20,17 @@ pub(super) enum Chore {
     Mend,
     /// Moving a device to another worker, which could not be had.
     HandOver,
+    /// Telling the kernel of a size that the handler found.
+    TellSize,
 }
 
 impl Chore {
     /// The first pause and the longest.
     const fn pauses(self) -> (Duration, Duration) {
         match self {
-            Self::TakeOver | Self::Unblock | Self::Mend => (Duration::from_secs(1), Duration::from_secs(10)),
+            Self::TakeOver | Self::Unblock | Self::Mend | Self::TellSize => {
+                (Duration::from_secs(1), Duration::from_secs(10))
+            }
             // The device is served.
             Self::HandOver => (Duration::from_secs(10), Duration::from_secs(600)),
         }
@@ -127,7 +131,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     self.begin(minor, None, Job::admit(minor, Reason::TakeOver, Duration::ZERO));
                 }
                 // Somebody else looks at the node, or has done so.
-                (Chore::TakeOver, _) | (Chore::Unblock | Chore::Mend | Chore::HandOver, None) => {
+                (Chore::TakeOver, _)
+                | (Chore::Unblock | Chore::Mend | Chore::HandOver | Chore::TellSize, None) => {
                     self.later.forget(chore, minor);
                 }
                 (Chore::Unblock, Some(_)) if busy => {
@@ -136,6 +141,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                 (Chore::Unblock, Some(name)) => self.submit(minor, Job::Unblock { minor, name }),
                 (Chore::Mend, Some(_)) => self.mend(minor),
                 (Chore::HandOver, Some(_)) => self.hand_over_next(),
+                (Chore::TellSize, Some(_)) => self.tell_size(minor),
             }
         }
     }

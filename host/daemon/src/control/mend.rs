@@ -24,7 +24,11 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         let Some(entry) = self.registry.get(minor) else { return };
         let Some(served) = entry.served.as_mut() else {
             // It runs, but the result of the job that started it has not been looked at yet.
-            entry.wants_serial |= notice == Notice::IdentityWanted;
+            match notice {
+                Notice::IdentityWanted => entry.wants_serial = true,
+                Notice::Resized(bytes) => entry.found_size = Some(bytes),
+                _ => {}
+            }
             return;
         };
         let name = served.name.clone();
@@ -42,6 +46,11 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             Notice::Recovered => {
                 tracing::info!(device = %name, "serving again");
                 self.around.journal.device(EventKind::HandlerRecovered, &name, "");
+            }
+            Notice::Resized(bytes) => {
+                entry.found_size = Some(bytes);
+                self.later.forget(Chore::TellSize, minor);
+                self.tell_size(minor);
             }
             Notice::Ended(_) | Notice::Lost => self.mend(minor),
         }

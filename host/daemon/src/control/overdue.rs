@@ -30,6 +30,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             self.later.forget_all(minor);
             let entry = self.registry.entry(minor);
             entry.job = None;
+            entry.found_size = None;
             // The job has the device.
             if entry.served.as_ref().is_some_and(|served| served.device.is_none()) {
                 entry.served = None;

@@ -32,7 +32,7 @@ const DISCARD: Duration = Duration::from_secs(15);
 
 /// How long the UIO node of a device whose `enable` waits may stay busy: a predecessor's process ends only when the
 /// kernel has torn it down.
-const TEAR_DOWN: Duration = Duration::from_secs(5);
+pub(super) const TEAR_DOWN: Duration = Duration::from_secs(5);
 
 /// The same for a device that is to be taken over, before it is put off.
 const LET_GO: Duration = Duration::from_secs(1);
@@ -78,6 +78,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             if let Some(served) = self.registry.served(minor) {
                 served.adopted = false;
             }
+            self.tell_size(minor);
         }
         self.told_to_stop = is_readable(stop);
         self.hand_over_next();
@@ -179,7 +180,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
         match self.around.configfs.reset_netlink() {
             Err(error) if !error.is_absent() => return Err(error.into()),
-            _ => {}
+            Err(_) => {}
+            Ok(()) => self.left.forget_all(),
         }
         work(self)
     }
@@ -208,7 +210,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     _ if entry.served.is_some() => Duration::ZERO,
                     // What takes longer is tried again, without a thread meanwhile.
                     Reason::TakeOver => LET_GO,
-                    Reason::Waiting | Reason::Announced(_) => TEAR_DOWN,
+                    Reason::Waiting | Reason::Announced(_) | Reason::Abandoned(_) => TEAR_DOWN,
                 };
                 self.begin(minor, None, Job::admit(minor, reason, patience));
             }

@@ -1,7 +1,9 @@
 mod coexistence;
+mod left;
 mod model;
 mod moving;
 mod recovery;
+mod sizes;
 mod stalled;
 mod start;
 

@@ -30,6 +30,8 @@ struct Script {
     log: Mutex<Vec<String>>,
     /// Answers to requests to stop; behind the last one they are all done.
     stops: Mutex<VecDeque<Stop>>,
+    /// The same for requests to switch the write cache.
+    switches: Mutex<VecDeque<Stop>>,
 }
 
 impl Script {
@@ -47,6 +49,7 @@ impl Script {
             let said = match &request {
                 Request::Start { .. } => "start".to_owned(),
                 Request::Stop { how, .. } => format!("stop {how:?}"),
+                Request::WriteCache { on, .. } => format!("write cache {on}"),
                 Request::Leave => "leave".to_owned(),
                 _ => String::new(),
             };
@@ -67,6 +70,15 @@ impl Script {
                         Stop::Dies => return,
                     }
                     say(&Report::Done { call });
+                }
+                Request::WriteCache { call, .. } => {
+                    match self.switches.lock().unwrap().pop_front().unwrap_or(Stop::Done) {
+                        Stop::Done | Stop::EndsAndDone => say(&Report::Done { call }),
+                        Stop::Refused(kind) => {
+                            say(&Report::Refused { call, kind, reason: "as it was told".to_owned() });
+                        }
+                        Stop::Dies => return,
+                    }
                 }
                 _ => {}
             }
@@ -148,6 +160,7 @@ impl World {
             },
             command_timeout_s: 0,
             write_cache: None,
+            size_chosen: false,
         };
         let foundation = Foundation {
             ring: Vec::new(),
@@ -193,6 +206,14 @@ fn the_fence_opens_only_when_the_old_loop_has_ended_whatever_the_stores_are() {
     expected.extend(["stop Cancel"; 5]);
     expected.push("start");
     assert_eq!(world.log(), expected);
+    assert_eq!((device.record.restarts(), device.record.waits()), (1, 1));
+    device.end(Ending::HandOver, PATIENCE).unwrap();
+    device.launch(&Cancel::default()).unwrap();
+    assert_eq!(
+        (device.record.restarts(), device.record.waits()),
+        (1, 1),
+        "it was moved, and nothing was in its way"
+    );
 }
 
 #[test]
@@ -318,4 +339,86 @@ fn a_worker_of_one_device_alone_leaves_also_when_its_loop_could_not_be_stopped()
         assert!(Instant::now() < deadline, "{:?}", world.log());
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_size_that_the_handler_found_is_what_it_is_started_with_the_next_time() {
+    let world = World::new();
+    let mut device = world.serving();
+    assert_eq!(device.accept_size(8192), Ok(true));
+    assert_eq!(device.accept_size(8192), Ok(false));
+    for bytes in [0, 100] {
+        let reason = device.accept_size(bytes).unwrap_err();
+        assert!(reason.contains("block size of 512"), "{reason}");
+    }
+    let served = device.record.device();
+    assert_eq!((served.size, served.size_chosen), (8192, true));
+    // What is in force already is asked of nobody.
+    device.change(&Change::Size(8192)).unwrap();
+    assert_eq!(world.log(), ["start"]);
+}
+
+#[test]
+fn a_write_cache_that_may_have_been_switched_off_is_off_in_the_next_loop() {
+    for (answer, on, next) in [
+        (Stop::Done, false, Some(false)),
+        (Stop::Dies, false, Some(false)),
+        // It was not done, or the safe side is the one that it is on.
+        (Stop::Refused(Kind::TimedOut), false, None),
+        (Stop::Dies, true, None),
+    ] {
+        let world = World::new();
+        let mut device = world.serving().with_write_cache(Some(!on));
+        world.script.switches.lock().unwrap().push_back(answer);
+        let done = device.change(&Change::WriteCache(on));
+        assert_eq!(done.is_ok(), matches!(answer, Stop::Done), "{done:?}");
+        assert_eq!(device.record.device().write_cache, next);
+        assert_eq!(world.log().last().unwrap(), &format!("write cache {on}"));
+    }
+}
+
+/// What is logged meanwhile.
+fn logged(body: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, body);
+    let text = lines.0.lock().unwrap().clone();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn a_zero_that_is_no_change_tells_once_how_to_switch_the_write_cache_off() {
+    let world = World::new();
+    let mut device = world.serving().with_write_cache(Some(false));
+    let off = Change::WriteCache(false);
+    let said = logged(|| {
+        device.change(&off).unwrap();
+        device.change(&off).unwrap();
+    });
+    assert_eq!(said.matches("write 1, then 0").count(), 1, "{said}");
+    assert_eq!(world.log(), ["start"], "nobody is asked");
+    // As it says.
+    let said = logged(|| {
+        for on in [true, false, false] {
+            device.change(&Change::WriteCache(on)).unwrap();
+        }
+    });
+    assert!(!said.contains("nothing changes"), "{said}");
+    assert_eq!(world.log(), ["start", "write cache true", "write cache false"]);
+    assert_eq!(device.record.device().write_cache, Some(false));
+    // It is off, and that is no news either.
+    device.told_no_change = false;
+    assert_eq!(logged(|| device.change(&off).unwrap()), "");
 }

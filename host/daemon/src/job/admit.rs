@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use lunbox_tcmu::{DeviceDirectory, DeviceId, Minor, NameError, Reset, UioError, UioNode};
+use lunbox_tcmu::{ConfigfsError, DeviceDirectory, DeviceId, Minor, NameError, Reset, UioError, UioNode};
 
 use super::{Admission, Course, Reason, Surroundings, tolerate_absence};
 use crate::service::{Running, Setback, Starter};
@@ -39,7 +39,7 @@ fn look_at<S: Starter>(
 ) -> Admission<S::Device> {
     let progress = &course.progress;
     let announced = match reason {
-        Reason::Announced(id) => id,
+        Reason::Announced(id) | Reason::Abandoned(id) => id,
         Reason::Waiting | Reason::TakeOver => None,
     };
     let refused = |id, reason: String| Admission::Refused { id, reason };
@@ -59,19 +59,28 @@ fn look_at<S: Starter>(
         tracing::info!(device = %node.name, "left alone: {:?} is another daemon's", node.name.subtype);
         return Admission::Skipped;
     }
+    let directory = around.configfs.device(&node.name);
+    if let Reason::Abandoned(id) = reason {
+        progress.at(format!("device {}: reading {}", node.name, directory.path().display()));
+        match still_waits(&directory, patience, course) {
+            Ok(Wait::Over) => return Admission::Skipped,
+            Ok(Wait::Removal) => return refused(id, "it is being removed".to_owned()),
+            Ok(Wait::Enable) => {}
+            Err(error) => return refused(id, error.to_string()),
+        }
+    }
     if !ours {
         let known = starter.subtypes();
         let text = format!("no handler for subtype {:?}; known subtypes: {known}", node.name.subtype);
         // Found, not announced: another daemon may be about to answer.
         return match reason {
-            Reason::Announced(id) => refused(id, text),
+            Reason::Announced(id) | Reason::Abandoned(id) => refused(id, text),
             Reason::Waiting | Reason::TakeOver => {
                 tracing::info!(device = %node.name, "left alone: {text}");
                 Admission::Skipped
             }
         };
     }
-    let directory = around.configfs.device(&node.name);
     progress.at(format!("device {}: reading {}", node.name, directory.path().display()));
     if matches!(reason, Reason::Waiting | Reason::TakeOver) && !directory.exists() {
         // A closer look would wait for the removal, and the removal for our answer.
@@ -121,6 +130,35 @@ fn look_at<S: Starter>(
         Ok(device) => Admission::Served { node, id, device },
         Err(Setback::Cancelled) => Admission::Skipped,
         Err(setback) => refused(Some(id), setback.to_string()),
+    }
+}
+
+/// What goes on at a device whose announcement another daemon may have answered.
+enum Wait {
+    /// Nobody waits for the answer to the announcement.
+    Over,
+    /// Who enables it waits for the answer.
+    Enable,
+    /// The same, and a removal waits for that.
+    Removal,
+}
+
+/// Whether the announcement of a device is unanswered still. An answer to an event that has one makes the kernel lose the
+/// device's next event.
+fn still_waits(
+    directory: &DeviceDirectory,
+    patience: Duration,
+    course: &Course,
+) -> Result<Wait, ConfigfsError> {
+    match directory.exists().then(|| directory.enabled()) {
+        Some(Ok(true)) => Ok(Wait::Over),
+        Some(Ok(false)) => Ok(Wait::Enable),
+        Some(Err(error)) if !error.is_absent() => Err(error),
+        // Kernels that do not show it do not wait for answers.
+        Some(Err(_)) if directory.exists() => Ok(Wait::Over),
+        // Either the removal waits for `enable`, or its own event is on its way, which ends this job.
+        _ if course.cancel.wait(patience) => Ok(Wait::Over),
+        _ => Ok(Wait::Removal),
     }
 }
 

@@ -34,8 +34,15 @@ impl Effects for Noted {
         self.0.send(Did::Unclaimed(unclaimed)).unwrap();
     }
 
-    fn metrics(&mut self, address: Option<&str>) {
+    fn metrics(&mut self, address: Option<&str>) -> Result<(), ServeError> {
         self.0.send(Did::Metrics(address.map(str::to_owned))).unwrap();
+        match address {
+            Some(text) if text.starts_with("busy") => {
+                let source = text.parse::<lunbox_metrics::Address>().unwrap_err();
+                Err(ServeError::Address { text: text.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -135,4 +142,23 @@ fn metrics_that_the_file_has_at_the_start_begin_at_the_start() {
     let (case, _reloader) = case("metrics = 127.0.0.1:9842\n");
     let expected = [Did::Unclaimed(Unclaimed::Answer), Did::Metrics(Some("127.0.0.1:9842".to_owned()))];
     assert_eq!(case.did(), expected);
+}
+
+#[test]
+fn metrics_that_can_not_be_served_are_tried_again_when_the_file_is_saved_and_the_old_address_stays() {
+    let (case, mut reloader) = case("metrics = busy\n");
+    let metrics = |address: &str| Did::Metrics(Some(address.to_owned()));
+    assert_eq!(case.did(), [Did::Unclaimed(Unclaimed::Answer), metrics("busy")]);
+    // Saved again, as it is.
+    reloader.reload();
+    assert_eq!(case.did(), [metrics("busy")]);
+    fs::write(&case.path, "metrics = unix:/m\n").unwrap();
+    reloader.reload();
+    fs::write(&case.path, "metrics = busy too\n").unwrap();
+    reloader.reload();
+    assert_eq!(case.did(), [metrics("unix:/m"), metrics("busy too")]);
+    // Back to what is served still.
+    fs::write(&case.path, "metrics = unix:/m\n").unwrap();
+    reloader.reload();
+    assert_eq!(case.did(), []);
 }

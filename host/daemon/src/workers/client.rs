@@ -22,6 +22,7 @@ use lunbox_wire::{
 
 use super::dying::is_dying;
 use super::greeting::GreetError;
+use super::log::Owed;
 use crate::service::{Condition, Notice};
 
 use question::Pending;
@@ -97,6 +98,7 @@ pub struct Worker {
     mute: AtomicBool,
     state: Mutex<State>,
     traces: Mutex<Traces>,
+    pub(super) log_owed: Owed,
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +149,7 @@ impl Worker {
                 ..State::default()
             }),
             traces: Mutex::default(),
+            log_owed: Owed::default(),
         });
         let heard = Arc::clone(&worker);
         std::thread::Builder::new().name(format!("from-{}", worker.hello.tenant)).stack_size(STACK).spawn(
@@ -269,11 +272,11 @@ impl Worker {
         self.tell_with(request, &[]);
     }
 
-    /// As [`Worker::tell`], with copies of descriptors.
-    pub fn tell_with(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) {
-        if let Err(error) = self.link.try_send(request, descriptors) {
-            tracing::debug!(worker = self.hello.tenant, "not told: {error}");
-        }
+    /// As [`Worker::tell`], with copies of descriptors. False if the link is full: it may be told later.
+    pub fn tell_with(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> bool {
+        let told = self.link.try_send(request, descriptors);
+        let told = told.inspect_err(|error| tracing::debug!(worker = self.hello.tenant, "not told: {error}"));
+        !matches!(told, Err(LinkError::WouldBlock))
     }
 
     /// Has it end when no device is left.
@@ -411,6 +414,7 @@ impl Worker {
     fn hear(&self, link: &Link, listener: &Listener) {
         let (mut second, mut notices) = (Instant::now(), 0);
         loop {
+            self.log_owed.pay(self);
             let (report, descriptors) = match link.receive_within::<Report>(LOOK) {
                 Ok(Some(packet)) => {
                     self.mute.store(false, Ordering::Release);
@@ -535,6 +539,7 @@ impl Worker {
             Said::IdentityWanted => Notice::IdentityWanted,
             Said::Trouble(reason) => Notice::Trouble(format!("handler failed: {}", one_line(&reason))),
             Said::Recovered => Notice::Recovered,
+            Said::Resized { bytes } => Notice::Resized(bytes),
             Said::Ended(reason) => {
                 let reason = one_line(&reason);
                 self.end_traces(minor);

@@ -1,13 +1,16 @@
 //! Workers that say what a test wants: the other end of a link, without a process.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lunbox_tcmu::Minor;
 use lunbox_wire::{Device, Handler, Hello, Limits, Link, Report, Request, RingKind, Store, VERSION};
 
-use super::Worker;
 use super::client::Origin;
+use super::spawn::Place;
+use super::{Pool, Spawner, Worker};
+use crate::journal::Journal;
 
 /// What is said to a request: any number of reports.
 pub type Said = Vec<(Report, Vec<OwnedFd>)>;
@@ -54,6 +57,7 @@ pub fn device(minor: u32, name: &str, stores: Vec<Store>) -> Device {
         },
         command_timeout_s: 0,
         write_cache: None,
+        size_chosen: false,
     }
 }
 
@@ -62,21 +66,41 @@ pub fn device(minor: u32, name: &str, stores: Vec<Store>) -> Device {
 pub fn worker(
     tenant: &str,
     minors: &[u32],
-    mut answer: impl FnMut(Request) -> Said + Send + 'static,
+    answer: impl FnMut(Request) -> Said + Send + 'static,
     died: impl FnOnce() + Send + 'static,
 ) -> Arc<Worker> {
     let (link, other) = Link::pair().unwrap();
-    std::thread::spawn(move || {
-        while let Ok(Some((request, _))) = other.receive::<Request>() {
-            for (report, descriptors) in answer(request) {
-                let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-                if other.send(&report, &descriptors).is_err() {
-                    return;
-                }
-            }
-        }
-    });
+    std::thread::spawn(move || play(&other, answer));
     let minors: Vec<_> = minors.iter().copied().map(Minor).collect();
     Worker::listen(link, hello(tenant), &minors, Origin::default(), Arc::new(|_, _| {}), move |_| died())
         .unwrap()
+}
+
+/// Workers of any name. `answer` is told whose it is to be; greetings are answered without it.
+pub fn pool(answer: impl Fn(&str, Request) -> Said + Send + Sync + 'static) -> Arc<Pool> {
+    let body = move |link: Link, tenant: String| {
+        play(&link, |request| match request {
+            Request::Hello { .. } => say(Report::Hello(hello(&tenant))),
+            request => answer(&tenant, request),
+        });
+    };
+    let spawner = Spawner {
+        place: Place::Thread(Arc::new(body)),
+        sockets: PathBuf::new(),
+        build: "test".to_owned(),
+        level: "INFO".to_owned(),
+    };
+    Pool::new(spawner, Arc::new(|_, _| {}), Journal::default())
+}
+
+/// Answers until the link ends.
+fn play(link: &Link, mut answer: impl FnMut(Request) -> Said) {
+    while let Ok(Some((request, _))) = link.receive::<Request>() {
+        for (report, descriptors) in answer(request) {
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            if link.send(&report, &descriptors).is_err() {
+                return;
+            }
+        }
+    }
 }

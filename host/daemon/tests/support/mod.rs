@@ -263,6 +263,7 @@ impl Machine {
             },
             command_timeout_s: 0,
             write_cache: None,
+            size_chosen: false,
         };
         let ring = ring_of(&self.rings, Minor(0));
         let mut descriptors: Vec<BorrowedFd<'_>> = ring.iter().map(AsFd::as_fd).collect();
@@ -344,6 +345,7 @@ impl Machine {
             single_process: false,
             log: None,
             metrics: Default::default(),
+            bus: Default::default(),
         };
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
         let (told, ready) = std::sync::mpsc::channel();

@@ -69,6 +69,20 @@ fn what_is_in_a_root_is_found_and_created() {
 }
 
 #[test]
+fn a_store_is_open_as_it_has_to_be_and_nothing_is_left_to_whoever_is_jailed() {
+    let place = Place::new();
+    for access in [Access::Existing, Access::ReadOnly] {
+        let path = place.path("root/disk");
+        let found = find(&path, access, &place.roots).unwrap();
+        let store = open_found(&found.place, &path, access).unwrap();
+        let flags = OFlag::from_bits_retain(fcntl(&store, FcntlArg::F_GETFL).unwrap());
+        assert!(!flags.intersects(OFlag::O_NONBLOCK | OFlag::O_APPEND), "{flags:?}");
+        let mode = if access.writes() { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+        assert_eq!(flags & OFlag::O_ACCMODE, mode);
+    }
+}
+
+#[test]
 fn what_is_in_no_root_is_refused_with_the_roots() {
     let mut place = Place::new();
     place.roots.push(PathBuf::from("/srv/second"));

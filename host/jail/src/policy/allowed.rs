@@ -188,21 +188,40 @@ pub(super) const RULES: &[Rule] = &[
         "newer C libraries make fstat of it"
     ),
     allow!(BOTH, SYS_statx, &[case("AT_EMPTY_PATH", STATX_OF_DESCRIPTOR)], "the standard library's fstat"),
-    allow!(BOTH, SYS_ftruncate, ANY, "length of an image in a memfd"),
     allow!(
         BOTH,
         SYS_fcntl,
-        one_of!(1: F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_ADD_SEALS),
-        "copies and modes of descriptors, sealing of images; no signals on I/O, no leases, no pipe sizes"
+        one_of!(1: F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_ADD_SEALS),
+        "copies and modes of descriptors, sealing of images; no signals on I/O, no leases, no pipe sizes, and what is open \
+         for appending stays so: the log is everybody's"
     ),
     // Storage.
     allow!(WORKER, SYS_pread64, ANY, "compiled handlers, stores"),
     allow!(WORKER, SYS_pwrite64, ANY, "stores"),
     allow!(WORKER, SYS_preadv2, ANY, "stores on threads"),
-    allow!(WORKER, SYS_pwritev2, ANY, "stores on threads, and a write that is alone in flight"),
+    allow!(
+        WORKER,
+        SYS_pwritev2,
+        &[case("RWF_DSYNC", only!(5, int(libc::RWF_DSYNC)))],
+        "stores on threads, and a write that is alone in flight; not past O_APPEND"
+    ),
     allow!(WORKER, SYS_fsync, ANY, "SYNCHRONIZE CACHE"),
     allow!(WORKER, SYS_fdatasync, ANY, "SYNCHRONIZE CACHE"),
-    allow!(WORKER, SYS_fallocate, ANY, "UNMAP and WRITE SAME"),
+    allow!(
+        WORKER,
+        SYS_fallocate,
+        &[
+            case(
+                "FALLOC_FL_PUNCH_HOLE",
+                equals!(1, int(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE))
+            ),
+            case(
+                "FALLOC_FL_ZERO_RANGE",
+                only!(1, int(libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE))
+            ),
+        ],
+        "UNMAP and WRITE SAME; never shortens a file"
+    ),
     allow!(WORKER, SYS_fstatfs, ANY, "which file systems wait in fallocate"),
     allow!(
         WORKER,

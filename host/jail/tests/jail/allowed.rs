@@ -114,20 +114,19 @@ pub const PROBES: &[Probe] = probes! {
     fstat: |s| call(libc::SYS_fstat, &[number(&s.file), s.scratch]);
     newfstatat "AT_EMPTY_PATH": |s| call(libc::SYS_newfstatat, &[number(&s.file), s.empty_path, s.scratch, flag(libc::AT_EMPTY_PATH)]);
     statx "AT_EMPTY_PATH": |s| call(libc::SYS_statx, &[number(&s.file), s.empty_path, flag(libc::AT_EMPTY_PATH), 0xfff, s.scratch]);
-    ftruncate: |s| call(libc::SYS_ftruncate, &[number(&s.memory_file), PAGE]);
     fcntl "F_GETFD": |s| call(libc::SYS_fcntl, &[number(&s.file), flag(libc::F_GETFD)]);
     fcntl "F_SETFD": |s| call(libc::SYS_fcntl, &[number(&s.file), flag(libc::F_SETFD), 1]);
     fcntl "F_GETFL": |s| call(libc::SYS_fcntl, &[number(&s.file), flag(libc::F_GETFL)]);
-    fcntl "F_SETFL": |s| call(libc::SYS_fcntl, &[number(&s.pipe.0), flag(libc::F_SETFL), flag(libc::O_NONBLOCK)]);
     fcntl "F_DUPFD_CLOEXEC": |s| call(libc::SYS_fcntl, &[number(&s.file), flag(libc::F_DUPFD_CLOEXEC), 3]);
     fcntl "F_ADD_SEALS": |s| call(libc::SYS_fcntl, &[number(&s.memory_file), flag(libc::F_ADD_SEALS), flag(libc::F_SEAL_WRITE)]);
     pread64: |s| call(libc::SYS_pread64, &[number(&s.file), s.scratch, 8, 0]);
     pwrite64: |s| call(libc::SYS_pwrite64, &[number(&s.file), s.scratch, 8, 0]);
     preadv2: |s| call(libc::SYS_preadv2, &[number(&s.file), s.vector, 1, 0, 0, 0]);
-    pwritev2: |s| call(libc::SYS_pwritev2, &[number(&s.file), s.vector, 1, 0, 0, flag(libc::RWF_DSYNC)]);
+    pwritev2 "RWF_DSYNC": |s| call(libc::SYS_pwritev2, &[number(&s.file), s.vector, 1, 0, 0, flag(libc::RWF_DSYNC)]);
     fsync: |s| call(libc::SYS_fsync, &[number(&s.file)]);
     fdatasync: |s| call(libc::SYS_fdatasync, &[number(&s.file)]);
-    fallocate: |s| call(libc::SYS_fallocate, &[number(&s.memory_file), 0, 0, PAGE]);
+    fallocate "FALLOC_FL_PUNCH_HOLE": |s| call(libc::SYS_fallocate, &[number(&s.memory_file), flag(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE), 0, PAGE]);
+    fallocate "FALLOC_FL_ZERO_RANGE": |s| not_supported(call(libc::SYS_fallocate, &[number(&s.memory_file), flag(libc::FALLOC_FL_ZERO_RANGE), 0, PAGE]));
     fstatfs: |s| call(libc::SYS_fstatfs, &[number(&s.file), s.scratch]);
     ioctl "BLKSSZGET": |s| not_a_device(call(libc::SYS_ioctl, &[number(&s.file), 0x1268, s.scratch]));
     ioctl "BLKDISCARD": |s| not_a_device(call(libc::SYS_ioctl, &[number(&s.file), 0x1277, s.scratch]));
@@ -155,6 +154,14 @@ pub const PROBES: &[Probe] = probes! {
 #[cfg(target_arch = "aarch64")]
 fn register_barrier() -> Result<(), Errno> {
     call(libc::SYS_membarrier, &[1 << 6]).map(drop)
+}
+
+/// Memory files and some file systems can not.
+fn not_supported(result: Result<u64, Errno>) -> Result<(), Errno> {
+    match result {
+        Err(Errno::EOPNOTSUPP) | Ok(_) => Ok(()),
+        Err(other) => Err(other),
+    }
 }
 
 /// The request reaches the file, which is no block device.

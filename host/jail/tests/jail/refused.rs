@@ -20,6 +20,9 @@ macro_rules! refused {
     };
 }
 
+// include/uapi/linux/fs.h, since Linux 6.9.
+const RWF_NOAPPEND: u64 = 0x20;
+
 const FORK: i32 = libc::SIGCHLD;
 
 fn parent(s: &Stage) -> u64 {
@@ -42,6 +45,10 @@ pub const REFUSED: &[Refused] = refused! {
     tgkill "another process": |s| call(libc::SYS_tgkill, &[parent(s), parent(s), 0]);
     newfstatat "by path": |s| call(libc::SYS_newfstatat, &[flag(libc::AT_FDCWD), s.root_path, s.scratch, 0]);
     statx "by path": |s| call(libc::SYS_statx, &[flag(libc::AT_FDCWD), s.root_path, 0, 0xfff, s.scratch]);
+    fcntl "F_SETFL": |s| call(libc::SYS_fcntl, &[number(&s.pipe.0), flag(libc::F_SETFL), flag(libc::O_NONBLOCK)]);
+    fcntl "F_SETFL without O_APPEND": |s| call(libc::SYS_fcntl, &[number(&s.file), flag(libc::F_SETFL), 0]);
+    pwritev2 "RWF_NOAPPEND": |s| call(libc::SYS_pwritev2, &[number(&s.file), s.vector, 1, 0, 0, RWF_NOAPPEND]);
+    fallocate "FALLOC_FL_COLLAPSE_RANGE": |s| call(libc::SYS_fallocate, &[number(&s.memory_file), flag(libc::FALLOC_FL_COLLAPSE_RANGE), 0, PAGE]);
     fcntl "F_SETOWN": |s| call(libc::SYS_fcntl, &[number(&s.pipe.0), flag(libc::F_SETOWN), 0]);
     fcntl "F_SETPIPE_SZ": |s| call(libc::SYS_fcntl, &[number(&s.pipe.0), flag(libc::F_SETPIPE_SZ), PAGE]);
     fcntl "F_OFD_SETLK": |s| call(libc::SYS_fcntl, &[number(&s.file), flag(libc::F_OFD_SETLK), s.scratch]);

@@ -29,9 +29,12 @@ fn cfg_9_log_2_missing_directories_are_made_and_the_file_is_appended_to() {
     contains(&deep, &["one", "two"]);
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&deep.join(FILE_NAME)), 0o600);
-    // As far as the umask of whoever runs this lets them be.
-    assert_eq!(mode(&deep) & !0o022, 0o755 & !0o022);
-    assert_eq!(mode(&folder.path().join("a")) & !0o022, 0o755 & !0o022);
+    assert_eq!(mode(&deep), 0o755);
+    assert_eq!(mode(&folder.path().join("a")), 0o755);
+    // One that was there is not ours to open.
+    fs::set_permissions(&deep, fs::Permissions::from_mode(0o700)).unwrap();
+    logged(at(&deep), SystemLog::None, |_| {});
+    assert_eq!(mode(&deep), 0o700);
 }
 
 #[test]
@@ -115,12 +118,6 @@ fn what_is_no_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let open = || crate::file::open(folder.path());
     let path = folder.path().join(FILE_NAME);
-    let target = folder.path().join("target");
-    symlink(&target, &path).unwrap();
-    assert!(matches!(open(), Err(LogError::NotAFile { .. })), "a link that leads nowhere");
-    fs::write(&target, "kept").unwrap();
-    assert!(matches!(open(), Err(LogError::NotAFile { .. })), "a link");
-    fs::remove_file(&path).unwrap();
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(matches!(open(), Err(LogError::NotAFile { .. })), "a pipe that nobody reads");
     let reader = fs::File::options().read(true).write(true).open(&path).unwrap();
@@ -129,5 +126,34 @@ fn what_is_no_file_is_refused() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(matches!(open(), Err(LogError::File { .. })), "a directory");
-    assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+    fs::remove_dir(&path).unwrap();
+    symlink("/dev/null", &path).unwrap();
+    assert!(matches!(open(), Err(LogError::NotAFile { .. })), "a link to a device");
+}
+
+#[test]
+fn a_link_is_followed_only_where_nobody_else_can_have_put_it() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let open = || crate::file::open(folder.path());
+    let target = other.path().join("target");
+    symlink(&target, folder.path().join(FILE_NAME)).unwrap();
+    let mode = |mode: u32| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+    for others in [0o757, 0o1777, 0o775] {
+        mode(others);
+        assert!(matches!(open(), Err(LogError::NotAFile { .. })), "{others:o}");
+        assert!(!target.exists(), "{others:o}: nothing was made where it leads");
+    }
+    // A bigger disk, say; where it leads need not exist.
+    mode(0o755);
+    logged(at(folder.path()), SystemLog::None, |handle| {
+        tracing::info!("over there");
+        assert!(handle.flush(super::SOON));
+        fs::rename(&target, other.path().join("old")).unwrap();
+        handle.reopen().unwrap();
+        tracing::info!("and again");
+    });
+    let text = |name: &str| fs::read_to_string(other.path().join(name)).unwrap();
+    assert!(text("old").ends_with(": over there\n") && text("target").ends_with(": and again\n"));
+    mode(0o777);
+    assert!(matches!(open(), Err(LogError::NotAFile { .. })), "a link to a file");
 }

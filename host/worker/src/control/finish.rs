@@ -36,8 +36,10 @@ impl Control {
                 if asker.is_some() && !heard && self.closing.is_none() && entry.device.size != bytes {
                     return self.take_back(minor, bytes);
                 }
-                entry.device.size = bytes;
-                entry.unheard_size = None;
+                let actual = entry.handle.as_ref().map_or(bytes, |handle| handle.status().size);
+                // Behind the answer, so that it is the last word.
+                entry.was_resized(bytes, actual);
+                self.dirty.insert(minor);
                 self.answer(asker, Ok(()));
             }
             Ok(Success::Switched(on)) => {

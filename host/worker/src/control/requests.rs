@@ -114,6 +114,7 @@ impl Control {
             entry.repeat();
             self.dirty.insert(minor);
         }
+        connection.version = version;
         connection.greeted = true;
     }
 

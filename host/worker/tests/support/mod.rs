@@ -128,6 +128,7 @@ impl Rig {
             },
             command_timeout_s: 0,
             write_cache: None,
+            size_chosen: false,
         };
         Self { initiator, device, handler, path, _folder: folder }
     }

@@ -43,12 +43,15 @@ impl Write for Lines {
 /// True in the process that is to do it, for which the log is started at this level.
 fn alone(test: &str, level: tracing::Level) -> Option<Lines> {
     if std::env::var_os("LUNBOX_LOG_TEST").is_none() {
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])
             .env("LUNBOX_LOG_TEST", "1")
-            .status()
+            .output()
             .unwrap();
-        assert!(status.success());
+        let said = String::from_utf8_lossy(&child.stdout);
+        // None of that name would be no failure.
+        let ran = child.status.success() && said.contains("1 passed");
+        assert!(ran, "{test}: {said}{}", String::from_utf8_lossy(&child.stderr));
         return None;
     }
     let lines = Lines::default();

@@ -15,6 +15,7 @@ mod logging;
 mod numbers;
 mod panics;
 mod reset;
+mod sizes;
 mod spc;
 
 use lunbox_emulator::initiator::Response;

@@ -1,6 +1,6 @@
 //! Putting one file in its place: as a whole or not at all, because what is there may be running or be read.
 
-use super::files::{Content, Entry, strip};
+use super::files::{BUS_POLICY, Content, Entry, strip};
 use crate::process;
 use crate::tools;
 use anyhow::{Context, bail, ensure};
@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 /// What our version of a configuration file is called where there is another one already.
 pub const NEW: &str = ".new";
 
+/// What the original's bus policy is called where ours has taken its place.
+pub const OLD: &str = ".old";
+
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,6 +29,8 @@ pub enum Outcome {
     Unchanged,
     /// It is the administrator's; ours lies beside it.
     Kept,
+    /// It was the original's; that lies beside it now.
+    Replaced,
 }
 
 impl Outcome {
@@ -36,6 +41,7 @@ impl Outcome {
             Self::Updated => "updated",
             Self::Unchanged => "unchanged",
             Self::Kept => "kept",
+            Self::Replaced => "replaced",
         }
     }
 }
@@ -60,19 +66,19 @@ pub fn ensure_free(entry: &Entry, destdir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Puts `entry` below `destdir`.
+/// Puts `entry` below `destdir`. With `replace`, our bus policy takes the place of another one.
 ///
 /// # Errors
 /// When something is not built, can not be read or can not be written.
-pub fn put(entry: &Entry, destdir: &Path) -> anyhow::Result<Outcome> {
+pub fn put(entry: &Entry, destdir: &Path, replace: bool) -> anyhow::Result<Outcome> {
     let to = destdir.join(&entry.to);
     let folder = to.parent().context("a file has a folder")?;
     make_folders(folder)?;
     match &entry.content {
         Content::Link(target) => put_link(target, &to, folder),
-        Content::Text(text) => put_file(text.as_bytes(), entry, &to),
-        Content::Copy(from) => put_file(&read(from)?, entry, &to),
-        Content::Program(from) => put_file(&stripped(from, folder)?, entry, &to),
+        Content::Text(text) => put_file(text.as_bytes(), entry, &to, replace),
+        Content::Copy(from) => put_file(&read(from)?, entry, &to, replace),
+        Content::Program(from) => put_file(&stripped(from, folder)?, entry, &to, replace),
     }
 }
 
@@ -106,11 +112,13 @@ fn stripped(from: &Path, folder: &Path) -> anyhow::Result<Vec<u8>> {
     read(small.path())
 }
 
-fn put_file(bytes: &[u8], entry: &Entry, to: &Path) -> anyhow::Result<Outcome> {
-    let outcome = match fs::read(to) {
+fn put_file(bytes: &[u8], entry: &Entry, to: &Path, replace: bool) -> anyhow::Result<Outcome> {
+    let there = fs::read(to);
+    let outcome = match &there {
         Err(error) if error.kind() == ErrorKind::NotFound => Outcome::New,
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", to.display())),
+        Err(error) => bail!("cannot read {}: {error}", to.display()),
         Ok(there) if there == bytes => Outcome::Unchanged,
+        Ok(_) if replace && entry.to == Path::new(BUS_POLICY) => Outcome::Replaced,
         Ok(_) if entry.configuration => Outcome::Kept,
         Ok(_) => Outcome::Updated,
     };
@@ -118,16 +126,20 @@ fn put_file(bytes: &[u8], entry: &Entry, to: &Path) -> anyhow::Result<Outcome> {
         // The administrator may have made it stricter.
         Outcome::Unchanged if entry.configuration => {}
         Outcome::Unchanged => fs::set_permissions(to, Permissions::from_mode(entry.mode))?,
-        Outcome::Kept => write(bytes, entry.mode, &beside(to))?,
+        Outcome::Kept => write(bytes, entry.mode, &beside(to, NEW))?,
+        Outcome::Replaced => {
+            write(&there.unwrap_or_default(), entry.mode, &beside(to, OLD))?;
+            write(bytes, entry.mode, to)?;
+        }
         Outcome::New | Outcome::Updated => write(bytes, entry.mode, to)?,
     }
     Ok(outcome)
 }
 
-/// `to` with [`NEW`] at its end.
-fn beside(to: &Path) -> PathBuf {
+/// `to` with `end` at its end.
+fn beside(to: &Path, end: &str) -> PathBuf {
     let mut name = OsString::from(to);
-    name.push(NEW);
+    name.push(end);
     name.into()
 }
 

@@ -105,6 +105,33 @@ fn the_original_is_not_replaced_unasked() {
 }
 
 #[test]
+fn the_originals_bus_policy_is_named_and_replaced_when_asked() {
+    let root = tempfile::tempdir().unwrap();
+    let entries = [text(files::BUS_POLICY, "ours\n", true), text("etc/tcmu/tcmu.conf", "ours\n", true)];
+    assert!(unbuilt("/usr").iter().any(|entry| entry.to == Path::new(files::BUS_POLICY)));
+    install(&entries, root.path(), false).unwrap();
+    let policy = root.path().join(files::BUS_POLICY);
+    let conf = root.path().join("etc/tcmu/tcmu.conf");
+    fs::write(&policy, "theirs\n").unwrap();
+    fs::write(&conf, "theirs\n").unwrap();
+    let report = install(&entries, root.path(), false).unwrap();
+    assert_eq!(outcomes(&report), [Outcome::Kept, Outcome::Kept]);
+    let said = note(&report.files[0]).unwrap();
+    assert!(said.contains("still in force: /etc/dbus-1/") && said.contains("--replace"), "{said}");
+    assert!(note(&report.files[1]).unwrap().contains("Compare the two"));
+    let report = install(&entries, root.path(), true).unwrap();
+    assert_eq!(outcomes(&report), [Outcome::Replaced, Outcome::Kept]);
+    assert!(note(&report.files[0]).unwrap().contains(".conf.old"));
+    let old = root.path().join(files::BUS_POLICY.to_owned() + ".old");
+    assert_eq!(fs::read_to_string(&policy).unwrap(), "ours\n");
+    assert_eq!(fs::read_to_string(&old).unwrap(), "theirs\n");
+    assert_eq!(fs::read_to_string(&conf).unwrap(), "theirs\n", "the administrator's stays");
+    let report = install(&entries, root.path(), true).unwrap();
+    assert_eq!(outcomes(&report), [Outcome::Unchanged, Outcome::Kept]);
+    assert_eq!(fs::read_to_string(&old).unwrap(), "theirs\n");
+}
+
+#[test]
 fn what_is_not_built_is_named_with_its_remedy() {
     let root = tempfile::tempdir().unwrap();
     for content in [Content::Program("/no/such/lunboxd".into()), Content::Copy("/no/such/lunboxd".into())] {
@@ -195,6 +222,8 @@ fn the_unit_says_what_others_rely_on() {
         "Type=dbus",
         "BusName=org.kernel.TCMUService1",
         "KillMode=process",
+        // A lost bus name and a handover both end with status 0.
+        "Restart=always",
         "RuntimeDirectoryPreserve=yes",
         "Alias=tcmu-runner.service",
         "Before=rtslib-fb-targetctl.service target.service",
@@ -231,6 +260,8 @@ fn logrotates_file_keeps_what_operators_know() {
     // The script that follows a rotation is shell.
     let (_, script) = text.split_once("postrotate\n").unwrap();
     let (script, _) = script.split_once("endscript").unwrap();
+    // Its last word: the old file is not compressed before everybody has left it.
+    assert!(script.trim_end().ends_with("\n        sleep 2"), "{script}");
     let file = root.path().join("script");
     fs::write(&file, script).unwrap();
     assert!(Command::new("sh").arg("-n").arg(&file).status().unwrap().success());
@@ -273,12 +304,4 @@ fn the_bus_accepts_its_policy() {
     assert!(up && !said.contains("policy.conf"), "{said}");
     let (up, said) = bus_takes(&policy.replace("own_prefix", "own_prefixes"));
     assert!(!up, "a mistake would be noticed: {said}");
-}
-
-#[test]
-fn package_scripts_are_shell() {
-    for name in ["postinst", "prerm", "postrm"] {
-        let file = sources().join("deb").join(name);
-        assert!(Command::new("sh").arg("-n").arg(&file).status().unwrap().success(), "{name}");
-    }
 }

@@ -22,6 +22,7 @@ fn device(faults: u64) -> DeviceStatus {
         aborting: 0,
         in_flight: 0,
         write_cache: true,
+        size: 1 << 20,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::control::Ask;
 use crate::foreign::Unclaimed;
 
 /// An event as the kernel sends it, with the name.
-fn named(kind: EventKind, minor: u32, id: u32, name: &str) -> Event {
+pub fn named(kind: EventKind, minor: u32, id: u32, name: &str) -> Event {
     Event::Device(DeviceEvent {
         kind,
         device_id: Some(DeviceId(id)),
@@ -46,11 +46,11 @@ fn events_of_a_subtype_that_another_daemon_registered_are_left_alone() {
     world.run(&mut control);
     assert!(world.replies().is_empty() && world.take_steps().is_empty(), "{:?}", world.replies());
     assert_eq!(world.read("standing", "action/block_dev"), "");
-    // Its daemon has gone, and nobody else will answer.
+    // Its daemon has gone, and nobody else will answer. The kernel waits for the newest event only; a node that has gone
+    // waits for nothing.
     world.foreign.remove("glfs");
-    world.announce(named(EventKind::Added, 0, 10, "tcm-user/0/f1/glfs//x"));
     world.run(&mut control);
-    assert_eq!(world.replies(), [reply(&EventKind::Added, 10, Err(Errno::ENOENT))]);
+    assert_eq!(world.replies(), [reply(&EventKind::Removed, 10, OK)]);
 }
 
 #[test]
@@ -66,6 +66,12 @@ fn subtypes_that_nobody_claims_are_refused_or_left_alone_as_it_is_set() {
     world.run(&mut control);
     assert_eq!(world.take_replies(), [reply(&EventKind::Added, 11, OK)], "ours are served");
     world.foreign.set_unclaimed(Unclaimed::Answer);
+    world.run(&mut control);
+    assert_eq!(
+        world.take_replies(),
+        [reply(&EventKind::Removed, 10, OK)],
+        "who waits from before is answered"
+    );
     world.announce(other(EventKind::Added));
     world.announce(other(EventKind::Removed));
     world.announce(other(size(4096)));
@@ -106,6 +112,9 @@ fn a_foreign_device_is_known_by_its_node_too() {
     world.announce(added(0, 10));
     world.run(&mut control);
     assert!(world.replies().is_empty() && world.claimed().is_empty());
+    world.foreign.remove("glfs");
+    world.run(&mut control);
+    assert_eq!(world.replies(), [reply(&EventKind::Added, 10, Err(Errno::ENOENT))]);
 }
 
 /// `nl_reply_supported=-1`: `enable` does not wait, so that after lost events only a look finds the device.

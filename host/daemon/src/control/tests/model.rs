@@ -294,6 +294,15 @@ impl Running for ModelDevice {
         Ok(())
     }
 
+    fn accept_size(&mut self, bytes: u64) -> Result<bool, String> {
+        if !bytes.is_multiple_of(512) {
+            return Err(format!("{bytes} is no size"));
+        }
+        let replies = self.state.replies.lock().unwrap().len();
+        self.state.write_down(format!("found {} {bytes} after {replies} replies", self.name));
+        Ok(true)
+    }
+
     fn stop(self, _patience: Duration) -> Result<(), String> {
         let replies = self.state.replies.lock().unwrap().len();
         let blocked = self.state.read(&format!("core/user_0/{}/action/block_dev", self.name)) == "1";

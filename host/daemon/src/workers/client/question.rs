@@ -54,14 +54,24 @@ pub(super) struct Pending<'a> {
 
 impl Pending<'_> {
     pub(super) fn wait(self) -> Result<Answer, AskError> {
+        let worker = self.worker;
+        let answer = self.wait_unnoted();
+        if let Err(AskError::Silent(_)) = answer {
+            worker.mute.store(true, Ordering::Release);
+            worker.ping();
+        }
+        answer
+    }
+
+    /// As [`Self::wait`], and who does not answer is asked the next thing as if nothing had been: whoever only looks, and
+    /// often, must not hold up whoever wants something.
+    fn wait_unnoted(self) -> Result<Answer, AskError> {
         match self.answer.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
             Ok(Answer::Refused(kind, reason)) => Err(AskError::Refused(kind, reason)),
             Ok(answer) => Ok(answer),
             Err(RecvTimeoutError::Disconnected) => Err(AskError::Lost),
             Err(RecvTimeoutError::Timeout) => {
                 self.worker.forget(self.call);
-                self.worker.mute.store(true, Ordering::Release);
-                self.worker.ping();
                 Err(AskError::Silent(self.patience))
             }
         }
@@ -81,7 +91,8 @@ pub fn ask_for_status(
 /// Makes a request of the number by which its answer is known.
 pub type Question = fn(Call) -> Request;
 
-/// Asks workers one thing each, all at once. Waits for `patience` in all, whoever does not answer.
+/// Asks workers one thing each, all at once. Waits for `patience` in all, whoever does not answer, and holds that against
+/// nobody.
 pub fn ask_all(
     questions: &[(Arc<Worker>, Question)],
     patience: Duration,
@@ -93,7 +104,7 @@ pub fn ask_all(
         .map(|(worker, question)| (worker, worker.begin(&[], Duration::ZERO, *question)))
         .collect();
     let answers = pending.into_iter().map(|(worker, pending)| {
-        let answer = pending.and_then(|pending| Pending { patience, deadline, ..pending }.wait());
+        let answer = pending.and_then(|pending| Pending { patience, deadline, ..pending }.wait_unnoted());
         (Arc::clone(worker), answer)
     });
     answers.collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunbox_control::{CommandReport, SenseReport, Teller, TraceReport};
 use lunbox_tcmu::Minor;
@@ -13,6 +13,10 @@ use super::{AskError, Worker};
 /// How long a worker may take to begin.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a worker that tells of what nobody follows is left alone before it is told again to stop: it may have said it
+/// before it heard.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Bytes of a command descriptor block that are told.
 const CDB_BYTES: usize = 16;
 
@@ -21,6 +25,16 @@ const CDB_BYTES: usize = 16;
 pub(super) struct Traces {
     next: u64,
     tellers: BTreeMap<Minor, Vec<(u64, Teller)>>,
+    /// When the worker was told last to stop. It may not have heard: the link is full when there is much to tell.
+    ended: Option<Instant>,
+}
+
+#[cfg(test)]
+impl Traces {
+    /// Nobody follows anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tellers.is_empty()
+    }
 }
 
 /// Somebody follows a device until this is dropped.
@@ -38,8 +52,7 @@ impl Drop for Tracing {
         tellers.retain(|(number, _)| *number != self.number);
         if tellers.is_empty() {
             traces.tellers.remove(&self.minor);
-            // Under the lock: whoever comes now asks for it to begin again, and must be heard last.
-            self.worker.tell(&Request::Trace { call: 0, minor: self.minor.0, on: false });
+            self.worker.tell_to_end_trace(&mut traces, self.minor);
         }
     }
 }
@@ -73,11 +86,22 @@ impl Worker {
     /// The worker tells of commands.
     pub(super) fn note_trace(&self, minor: Minor, records: Vec<TraceRecord>, lost: u64) {
         let mut traces = self.traces();
-        let Some(tellers) = traces.tellers.get_mut(&minor) else { return };
+        let Some(tellers) = traces.tellers.get_mut(&minor) else {
+            if traces.ended.is_none_or(|ended| ended.elapsed() >= QUIET) {
+                self.tell_to_end_trace(&mut traces, minor);
+            }
+            return;
+        };
         let report = TraceReport { commands: records.into_iter().map(command).collect(), lost };
         for (_, teller) in tellers.iter_mut() {
             teller.tell(report.clone());
         }
+    }
+
+    /// Under the lock: whoever comes now asks for it to begin again, and must be heard last.
+    fn tell_to_end_trace(&self, traces: &mut Traces, minor: Minor) {
+        traces.ended = Some(Instant::now());
+        self.tell(&Request::Trace { call: 0, minor: minor.0, on: false });
     }
 
     /// A device has ended.
