@@ -116,7 +116,9 @@ fn cargo_deb() -> anyhow::Result<PathBuf> {
     // Unoptimised, and without what compresses: xz does that.
     let mut command = compile::cargo(&["install", "cargo-deb", "--locked", "--version", VERSION, "--debug"]);
     command.args(["--no-default-features", "--root"]).arg(paths::tools());
-    process::run(command.env("CARGO_TARGET_DIR", paths::target().join("tools-build")))?;
+    let scratch = paths::target().join("tools-build");
+    process::run(command.env("CARGO_TARGET_DIR", &scratch))?;
+    std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
     Ok(own)
 }
 
