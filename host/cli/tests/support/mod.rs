@@ -114,10 +114,11 @@ impl Running {
         Self { child, stdout, stderr }
     }
 
-    /// Starts `lunbox serve` with the `file` handler on a free port.
+    /// Starts `lunbox serve` with the `file` handler on a free port, and with no signal ignored: whoever runs the tests
+    /// may be under nohup(1).
     pub fn serve(arguments: &[&str]) -> Self {
-        let mut command = undisturbed(LUNBOX);
-        command.args(serve(&handler(), arguments));
+        let mut command = undisturbed("env");
+        command.args(["--default-signal", LUNBOX]).args(serve(&handler(), arguments));
         Self::spawn(piped(command))
     }
 

@@ -30,7 +30,7 @@ fn the_kernel_is_told_behind_the_answer_to_whoever_enables_the_device() {
     assert_eq!(world.replies(), [reply(&EventKind::Added, 1, OK)]);
     assert_eq!(found(&world), ["found f1 8192 after 1 replies"]);
     assert_eq!(world.read("f1", "control"), "dev_size=8192");
-    assert!(world.told().contains(&"device-changed user_0/f1".to_owned()), "{:?}", world.told());
+    assert!(world.told().contains(&"device_changed user_0/f1".to_owned()), "{:?}", world.told());
 }
 
 #[test]
