@@ -177,6 +177,10 @@ disk_of_lun() {
     [ -n "$DISK" ] && [ -b "/dev/$DISK" ] && [ -c "/dev/$SG" ] && [ "$(cat "/sys/block/$DISK/size")" != 0 ]
 }
 
+# attentions_taken SG: fetches the unit attentions that are waiting, which configuring a LUN leaves behind; what comes
+# next is an answer to its own command.
+attentions_taken() { within 10 "$1 without a unit attention" sg_turs "/dev/$1" > "$SCRATCH/attentions" 2>&1; }
+
 unmap_loop() {
     must 20 rm "$LOOPBACK/lun/lun_$2/$1"
     must 20 rmdir "$LOOPBACK/lun/lun_$2"

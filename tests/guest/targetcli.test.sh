@@ -59,6 +59,7 @@ tcli_ok /loopback/naa.5001405bbbbbbbb1/luns create /backstores/user:file/tc1
 shows 'Created LUN 0'
 DISK='' SG=''
 within 20 "a disk" disk_of_lun 0
+attentions_taken "$SG"
 must 20 dd if=/dev/urandom of=/tmp/pattern bs=64k count=16
 must 20 dd if=/tmp/pattern of="/dev/$DISK" bs=64k oflag=direct
 tcli_ok ls /
@@ -86,6 +87,7 @@ cat "$SCRATCH/tcli"
 shows_not 'recoverable errors|Cannot set'
 DISK='' SG=''
 within 20 "the disk again" disk_of_lun 0
+attentions_taken "$SG"
 says "Device size: $((96 * MIB)) bytes" 20 sg_readcap "/dev/$SG"
 must 20 dd if="/dev/$DISK" of=/tmp/read-back bs=64k count=16 iflag=direct
 cmp /tmp/pattern /tmp/read-back || fail "other data after restoring"
