@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use lunbox_memory::{Extent, Mapping};
 use lunbox_scsi::{
-    BlockSize, Bytes, Command, Geometry, Identity, LogicalUnit, Sense, decode, parameter_data,
+    BlockSize, Bytes, Command, Geometry, Identity, LogicalUnit, Sense, decode_for, parameter_data,
 };
 use lunbox_tcmu::{Configfs, Doorbell, Minor, Next, Request, Response, Ring, Uio};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
 
 /// What the command's initiator is told; its data-in buffer is filled on success.
 fn serve(request: &Request, unit: &LogicalUnit, map: &Mapping, answer: &mut Vec<u8>) -> Result<(), Sense> {
-    let command = decode(request.cdb.as_bytes())?;
+    let command = decode_for(unit, request.cdb.as_bytes())?;
     match command {
         Command::Write { lba, blocks, .. } => return unit.geometry.check_range(lba, blocks),
         Command::Read { lba, blocks, .. } => {

@@ -11,9 +11,9 @@
 use std::collections::HashMap;
 
 use lunbox_sdk::{
-    Block, BlockCommand, BlockKind, Buffers, ConfigError, Description, DeviceConfig, DeviceInfo, Field,
-    FieldKind, Grammar, Handler, Op, OpError, OpKind, OpsResult, Options, Outcome, Schema, StoreId,
-    StoreInfo, Tag, export_handler, log,
+    Block, BlockCommand, BlockKind, BlockLbaStatus, BlockUnmap, BlockWriteZeroes, Buffers, ConfigError,
+    Description, DeviceConfig, DeviceInfo, Field, FieldKind, Grammar, Handler, Op, OpError, OpKind,
+    OpsResult, Options, Outcome, Schema, StoreId, StoreInfo, Tag, UnmapLimits, export_handler, log,
 };
 
 /// One device.
@@ -21,6 +21,8 @@ use lunbox_sdk::{
 pub struct Mirror {
     /// The file that reads ask, then the other one.
     stores: [StoreId; 2],
+    /// What may be unmapped, if both files can.
+    unmap: Option<UnmapLimits>,
     /// Commands whose operations are under way.
     running: HashMap<Tag, Step>,
 }
@@ -85,8 +87,10 @@ impl Handler for Mirror {
         let read = config.options.iter().find(|(name, _)| name == "read");
         let stores =
             if read.is_some_and(|(_, value)| value == "second") { [second, first] } else { [first, second] };
-        let info = DeviceInfo { size: config.size, write_cache: true, solid_state: false };
-        Ok((Self { stores, running: HashMap::new() }, info))
+        let info =
+            DeviceInfo { size: config.size, write_cache: true, solid_state: false, physical_block_size: 0 };
+        let unmap = unmap_limits(first_info, second_info);
+        Ok((Self { stores, unmap, running: HashMap::new() }, info))
     }
 
     fn resume(&mut self, tag: Tag, result: &OpsResult, _buffers: &mut dyn Buffers) -> Outcome {
@@ -130,6 +134,42 @@ impl Block for Mirror {
     }
 }
 
+// Abilities: what both files can do is done to both.
+impl BlockUnmap for Mirror {
+    fn limits(&mut self) -> Option<UnmapLimits> {
+        self.unmap
+    }
+
+    fn unmap(&mut self, tag: Tag, offset: u64, length: u64, _buffers: &mut dyn Buffers) -> Outcome {
+        self.running.insert(tag, Step::Both(OpKind::Discard));
+        Outcome::More(self.both(|store| Op::discard(store, offset, length)))
+    }
+}
+
+impl BlockWriteZeroes for Mirror {
+    fn write_zeroes(
+        &mut self,
+        tag: Tag,
+        offset: u64,
+        length: u64,
+        may_unmap: bool,
+        fua: bool,
+        _buffers: &mut dyn Buffers,
+    ) -> Outcome {
+        self.running.insert(tag, Step::Both(OpKind::WriteZeroes));
+        let zeroes = |store| Op::write_zeroes(store, offset, length).may_unmap(may_unmap).durable(fua);
+        Outcome::More(self.both(zeroes))
+    }
+}
+
+impl BlockLbaStatus for Mirror {
+    // The files have the same holes, near enough: what one of them says is the whole answer.
+    fn lba_status(&mut self, _tag: Tag, offset: u64, length: u64, _buffers: &mut dyn Buffers) -> Outcome {
+        let [preferred, _] = self.stores;
+        Outcome::Io(Op::extents(preferred, offset, length))
+    }
+}
+
 impl Mirror {
     /// One operation for each file; they run at the same time.
     fn both(&self, op: impl FnMut(StoreId) -> Op) -> Vec<Op> {
@@ -147,6 +187,16 @@ fn store<'a>(config: &'a DeviceConfig, option: &str) -> Result<(StoreId, &'a Sto
         || Err(refused(option, "no file was granted; write its path into the cfgstring".to_owned())),
         |(index, info)| Ok((StoreId(index), info)),
     )
+}
+
+fn unmap_limits(first: &StoreInfo, second: &StoreInfo) -> Option<UnmapLimits> {
+    let both = first.discard_granularity.min(second.discard_granularity) != 0;
+    // Files that read differently after a discard would be no mirror.
+    (both && first.discard_zeroes && second.discard_zeroes).then(|| UnmapLimits {
+        max_length: 0,
+        granularity: first.discard_granularity.max(second.discard_granularity).into(),
+        reads_zeroes: true,
+    })
 }
 
 fn check_store(config: &DeviceConfig, option: &str, info: &StoreInfo) -> Result<(), ConfigError> {
@@ -188,4 +238,4 @@ fn refused(field: &str, message: String) -> ConfigError {
     ConfigError { field: field.to_owned(), message }
 }
 
-export_handler!(Mirror: block, options);
+export_handler!(Mirror: block, options, block_unmap, block_write_zeroes, block_lba_status);

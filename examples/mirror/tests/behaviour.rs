@@ -113,3 +113,33 @@ fn a_device_without_its_second_file_never_reaches_the_handler() {
     let lonely = Harness::<Mirror>::setup(MIB).store(MemStore::growing(0).for_option("path"));
     assert!(matches!(lonely.start_declared(), Err(StartError::Misuse(problem)) if problem.contains("copy")));
 }
+
+#[test]
+fn both_files_give_up_what_is_unmapped_and_zeroed() {
+    let full = || MemStore::with_contents(vec![7; 4096]);
+    let mut disk = setup(full(), full()).start_declared().unwrap();
+    disk.unmap(0, 1024).unwrap().good().unwrap();
+    disk.write_zeroes(2048, 512, false, true).unwrap().good().unwrap();
+    let expected = [vec![0; 1024], vec![7; 1024], vec![0; 512], vec![7; 1536]].concat();
+    for store in disk.stores() {
+        assert_eq!(store.contents(), expected);
+    }
+    let list = disk.lba_status(0, 4096, 240).unwrap().unwrap();
+    let list: Vec<_> = list.into_iter().map(|record| (record.length, record.allocated)).collect();
+    assert_eq!(list, [(1024, false), (3072, true)]);
+    for kind in [OpKind::Discard, OpKind::WriteZeroes] {
+        disk.fail_next_of(kind, OpError::Io);
+        let reply =
+            if kind == OpKind::Discard { disk.unmap(0, 512) } else { disk.write_zeroes(0, 512, true, false) };
+        assert_eq!(reply.unwrap().sense(), Some(Sense::WRITE_ERROR), "{kind:?}");
+    }
+}
+
+#[test]
+fn what_one_file_can_not_discard_is_not_unmapped() {
+    let file = || MemStore::growing(0);
+    let limits = |path, copy| setup(path, copy).start_declared().unwrap().unmap_limits();
+    assert_eq!(limits(file(), file()).map(|limits| limits.reads_zeroes), Some(true));
+    assert_eq!(limits(file(), file().without_discard()), None);
+    assert_eq!(limits(file().discards_to_anything(), file()), None);
+}

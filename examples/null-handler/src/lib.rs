@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use lunbox_sdk::{
-    Block, BlockCommand, Buffers, ConfigError, Description, DeviceConfig, DeviceInfo, Handler, Outcome,
-    export_handler,
+    Block, BlockCommand, BlockUnmap, BlockWriteZeroes, Buffers, ConfigError, Description, DeviceConfig,
+    DeviceInfo, Handler, Outcome, Tag, UnmapLimits, export_handler,
 };
 
 /// One value of this type serves one device. This one has nothing to remember.
@@ -23,7 +23,10 @@ impl Handler for Null {
 
     // Called once per device. A `ConfigError` here would refuse it and tell the operator why.
     fn configure(config: &DeviceConfig) -> Result<(Self, DeviceInfo), ConfigError> {
-        Ok((Self, DeviceInfo { size: config.size, write_cache: false, solid_state: true }))
+        Ok((
+            Self,
+            DeviceInfo { size: config.size, write_cache: false, solid_state: true, physical_block_size: 0 },
+        ))
     }
 }
 
@@ -34,5 +37,31 @@ impl Block for Null {
     }
 }
 
-// Makes the component's exports; natively it checks that the traits are there.
-export_handler!(Null: block);
+// Two optional abilities, each a trait: initiators see a thin provisioned disk.
+impl BlockUnmap for Null {
+    fn limits(&mut self) -> Option<UnmapLimits> {
+        Some(UnmapLimits { max_length: 0, granularity: 0, reads_zeroes: true })
+    }
+
+    fn unmap(&mut self, _tag: Tag, _offset: u64, _length: u64, _buffers: &mut dyn Buffers) -> Outcome {
+        Outcome::GOOD
+    }
+}
+
+impl BlockWriteZeroes for Null {
+    fn write_zeroes(
+        &mut self,
+        _tag: Tag,
+        _offset: u64,
+        _length: u64,
+        _may_unmap: bool,
+        _fua: bool,
+        _buffers: &mut dyn Buffers,
+    ) -> Outcome {
+        Outcome::GOOD
+    }
+}
+
+// Makes the component's exports; natively it checks that the traits are there. Abilities that are not named here are
+// not offered.
+export_handler!(Null: block, block_unmap, block_write_zeroes);

@@ -5,13 +5,15 @@
 //! grow, with holes. A block device can not grow, so it must be as large as the LUN.
 //!
 //! Every command is one final operation: the host does the I/O and its error becomes the sense data; this code is
-//! called once per command.
+//! called once per command. Unmapping punches holes, or discards blocks of a block device that can; what is allocated is
+//! what the file system says.
 
 #![forbid(unsafe_code)]
 
 use lunbox_sdk::{
-    Block, BlockCommand, BlockKind, Buffers, ConfigError, Description, DeviceConfig, DeviceInfo, Handler, Op,
-    Outcome, Resize, StoreId, StoreInfo, export_handler,
+    Block, BlockCommand, BlockKind, BlockLbaStatus, BlockUnmap, BlockWriteZeroes, Buffers, ConfigError,
+    Description, DeviceConfig, DeviceInfo, Handler, Op, Outcome, Resize, StoreId, StoreInfo, Tag,
+    UnmapLimits, export_handler,
 };
 
 /// The whole text after `file/` is the only grant.
@@ -19,6 +21,9 @@ const STORE: StoreId = StoreId(0);
 
 /// Smallest block size that the contract knows, in bytes.
 const MIN_BLOCK_SIZE: u32 = 512;
+
+/// Most logical blocks of a physical one that the contract knows.
+const MAX_LOGICAL_PER_PHYSICAL: u32 = 1 << 15;
 
 /// One device.
 #[derive(Debug)]
@@ -56,7 +61,13 @@ impl Handler for File {
         }
         let file = Self { block_size: config.block_size, store: store.clone() };
         file.check_size(config.size)?;
-        Ok((file, DeviceInfo { size: config.size, write_cache: true, solid_state: false }))
+        let info = DeviceInfo {
+            size: config.size,
+            write_cache: true,
+            solid_state: false,
+            physical_block_size: file.physical_block_size(),
+        };
+        Ok((file, info))
     }
 }
 
@@ -70,6 +81,43 @@ impl Block for File {
     }
 }
 
+impl BlockUnmap for File {
+    /// One operation takes any range: nothing bounds it. Where the store has its units the LUN has them, too, but they are
+    /// never smaller than a block.
+    fn limits(&mut self) -> Option<UnmapLimits> {
+        let StoreInfo { discard_granularity, discard_zeroes, .. } = self.store;
+        (discard_granularity != 0).then(|| UnmapLimits {
+            max_length: 0,
+            granularity: discard_granularity.max(self.block_size).into(),
+            reads_zeroes: discard_zeroes,
+        })
+    }
+
+    fn unmap(&mut self, _tag: Tag, offset: u64, length: u64, _buffers: &mut dyn Buffers) -> Outcome {
+        Outcome::Io(Op::discard(STORE, offset, length))
+    }
+}
+
+impl BlockWriteZeroes for File {
+    fn write_zeroes(
+        &mut self,
+        _tag: Tag,
+        offset: u64,
+        length: u64,
+        may_unmap: bool,
+        fua: bool,
+        _buffers: &mut dyn Buffers,
+    ) -> Outcome {
+        Outcome::Io(Op::write_zeroes(STORE, offset, length).may_unmap(may_unmap).durable(fua))
+    }
+}
+
+impl BlockLbaStatus for File {
+    fn lba_status(&mut self, _tag: Tag, offset: u64, length: u64, _buffers: &mut dyn Buffers) -> Outcome {
+        Outcome::Io(Op::extents(STORE, offset, length))
+    }
+}
+
 impl Resize for File {
     fn resize(&mut self, size: u64) -> Result<(), ConfigError> {
         self.check_size(size)
@@ -77,6 +125,15 @@ impl Resize for File {
 }
 
 impl File {
+    /// The store's, where it makes a difference to initiators.
+    const fn physical_block_size(&self) -> u32 {
+        let physical = self.store.physical_block_size;
+        let tells = physical.is_power_of_two()
+            && physical > self.block_size
+            && physical / self.block_size <= MAX_LOGICAL_PER_PHYSICAL;
+        if tells { physical } else { 0 }
+    }
+
     /// Whether the LUN can have `size` bytes. A regular file is left as it is: it grows when written.
     fn check_size(&self, size: u64) -> Result<(), ConfigError> {
         if size == 0 || !size.is_multiple_of(u64::from(self.block_size)) {
@@ -106,4 +163,4 @@ fn refused(field: &str, message: String) -> ConfigError {
     ConfigError { field: field.to_owned(), message }
 }
 
-export_handler!(File: block, resize);
+export_handler!(File: block, resize, block_unmap, block_write_zeroes, block_lba_status);

@@ -8,6 +8,7 @@
 
 mod chap;
 mod lun;
+mod port;
 mod printer;
 mod reporter;
 mod run;

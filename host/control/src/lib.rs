@@ -21,7 +21,8 @@ pub use device_name::find_device;
 pub use message::{Answer, Code, PROTOCOL, Refusal, Request};
 pub use report::{
     BusReport, ControlReport, CountersReport, DeviceHealth, DeviceReport, EventKind, EventReport,
-    GrantReport, Greeting, HandlerReport, LimitsReport, StatusReport, WorkerReport, WorkerState,
+    GrantReport, Greeting, HandlerReport, LimitsReport, StatusReport, TargetPortGroupReport,
+    TargetPortReport, WorkerReport, WorkerState,
 };
 pub use server::{Server, ServerError, ServerHandle, Service, Teller, Tracing};
 pub use statistics::{

@@ -207,10 +207,44 @@ pub struct DeviceReport {
     /// It has a write cache; absent if that is not known.
     #[serde(default)]
     pub write_cache: Option<bool>,
+    /// Initiators have protected it against writes (SWP of the control mode page).
+    #[serde(default)]
+    pub software_write_protect: bool,
+    /// The port that speaks for it, as initiators were told last; none if there are no target port groups.
+    #[serde(default)]
+    pub target_ports: Vec<TargetPortReport>,
+    /// Its target port groups, as initiators were told last.
+    #[serde(default)]
+    pub target_port_groups: Vec<TargetPortGroupReport>,
     /// What it did since its device loop was started.
     pub counters: CountersReport,
     /// Times that its device loop was started again after its worker died, it ended by itself, or an operator asked.
     pub restarts: u64,
+}
+
+/// A target port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetPortReport {
+    /// RELATIVE TARGET PORT IDENTIFIER.
+    pub relative_id: u16,
+    /// SCSI name string of the port.
+    pub name: String,
+    /// Number of its group.
+    pub group: u16,
+}
+
+/// A target port group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetPortGroupReport {
+    /// TARGET PORT GROUP.
+    pub id: u16,
+    /// Its access state: `active/optimized`, `active/non-optimized`, `standby`, `unavailable`, `offline`,
+    /// `transitioning`.
+    pub state: String,
+    /// Initiators are asked to prefer it.
+    pub preferred: bool,
+    /// RELATIVE TARGET PORT IDENTIFIERs of its ports.
+    pub ports: Vec<u16>,
 }
 
 /// Something outside of the sandbox that a handler was given.

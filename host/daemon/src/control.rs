@@ -11,6 +11,7 @@
 
 mod ask;
 mod finish;
+mod identity;
 mod jobs;
 mod later;
 mod left;
@@ -38,6 +39,7 @@ use later::{Chore, Later};
 use left::Left;
 
 pub use ask::{Ask, DeviceState, Overview};
+pub use identity::Questions;
 pub use jobs::Ticket;
 pub use start::{StartError, is_readable};
 

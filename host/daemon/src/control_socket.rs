@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use lunbox_control::{
     Answer, Code, CountersReport, DeviceHealth, DeviceReport, GrantReport, Greeting, HandlerReport,
-    LimitsReport, PROTOCOL, Refusal, Request, Service, StatusReport, Teller, Tracing, find_device,
+    LimitsReport, PROTOCOL, Refusal, Request, Service, StatusReport, TargetPortGroupReport, TargetPortReport,
+    Teller, Tracing, find_device,
 };
 use lunbox_tcmu::{DeviceName, Minor};
 use lunbox_wire::{DeviceStatus, Health};
@@ -263,6 +264,28 @@ fn of_its_own(
     said.into_iter().filter(move |(minor, _)| own.contains(minor))
 }
 
+fn port(port: lunbox_wire::Port) -> TargetPortReport {
+    TargetPortReport { relative_id: port.relative_id, name: port.name, group: port.group }
+}
+
+fn port_group(group: lunbox_wire::PortGroup) -> TargetPortGroupReport {
+    let state = match group.state {
+        0 => "active/optimized",
+        1 => "active/non-optimized",
+        2 => "standby",
+        3 => "unavailable",
+        14 => "offline",
+        15 => "transitioning",
+        _ => "unknown",
+    };
+    TargetPortGroupReport {
+        id: group.id,
+        state: state.to_owned(),
+        preferred: group.preferred,
+        ports: group.ports,
+    }
+}
+
 fn describe(record: &Record, state: Option<&DeviceState>, counters: Option<&DeviceStatus>) -> DeviceReport {
     let device = record.device();
     let worker = record.worker();
@@ -289,6 +312,7 @@ fn describe(record: &Record, state: Option<&DeviceState>, counters: Option<&Devi
     });
     let grants = grants.collect();
     let limits = device.limits;
+    let identity = record.identity();
     // It may go on with one that has been replaced since.
     let handler = record.handler();
     DeviceReport {
@@ -321,6 +345,9 @@ fn describe(record: &Record, state: Option<&DeviceState>, counters: Option<&Devi
         },
         command_timeout_s: device.command_timeout_s,
         write_cache: counters.map(|counters| counters.write_cache).or(device.write_cache),
+        software_write_protect: device.modes.software_write_protect,
+        target_ports: identity.ports.into_iter().map(port).collect(),
+        target_port_groups: identity.groups.into_iter().map(port_group).collect(),
         counters: counters.map_or_else(CountersReport::default, statistics::counters),
         restarts: state.map_or(0, |state| state.revivals),
     }

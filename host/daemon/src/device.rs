@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use lunbox_control::EventKind;
 use lunbox_grant::{Description, FenceError, Fenced, Master, Patience, Wait};
 use lunbox_tcmu::{Change, Minor};
-use lunbox_wire::{Call, Device as Served, Ending, Refusal as Kind, Request};
+use lunbox_wire::{
+    AccessStateAnswer, Call, Device as Served, Ending, Identity, Modes, Refusal as Kind, Request,
+};
 use nix::errno::Errno;
 
 use crate::journal::Journal;
@@ -482,9 +484,24 @@ impl Running for Device {
         self.end_loop(how, patience)
     }
 
-    fn set_serial(&self, serial: String) {
+    fn set_identity(&self, identity: Identity) {
+        self.record.set_identity(identity.clone());
         if let Some(worker) = &self.worker {
-            worker.tell(&Request::Serial { minor: self.minor().0, serial });
+            let Identity { serial, ports, groups } = identity;
+            worker.tell(&Request::Serial { minor: self.minor().0, serial, ports, groups });
+        }
+    }
+
+    fn answer_access_state(&self, wish: u64, answer: AccessStateAnswer) {
+        if let Some(worker) = &self.worker {
+            worker.tell(&Request::AccessState { minor: self.minor().0, wish, answer });
+        }
+    }
+
+    fn accept_modes(&mut self, write_cache: bool, modes: Modes) {
+        if self.record.accept_modes(write_cache, modes) {
+            // Whatever is written to configfs next is a change.
+            self.write_cache = None;
         }
     }
 

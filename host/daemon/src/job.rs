@@ -15,11 +15,13 @@ use std::time::Duration;
 use lunbox_tcmu::{
     Change, Configfs, ConfigfsError, DeviceDirectory, DeviceId, DeviceName, Minor, Uio, UioError, UioNode,
 };
+use lunbox_wire::AccessStateAnswer;
 use nix::errno::Errno;
 
 use crate::foreign::Foreign;
+use crate::identity::{self, Reading};
 use crate::journal::Journal;
-use crate::service::{Cancel, Refusal, Running, Setback, Starter};
+use crate::service::{Cancel, Refusal, Running, Setback, Starter, Wish};
 
 use admit::{admit, present, unblock};
 use revive::{hand_over, revive};
@@ -136,12 +138,25 @@ pub enum Job<D> {
         /// Its name.
         name: DeviceName,
     },
-    /// Read the serial number.
-    Serial {
+    /// Read who the LUN is.
+    Identity {
         /// The device's node.
         minor: Minor,
         /// The device's name.
         name: DeviceName,
+    },
+    /// Put a target port group into another state.
+    AccessState {
+        /// The device's node.
+        minor: Minor,
+        /// The kernel's number for it.
+        id: DeviceId,
+        /// The device's name.
+        name: DeviceName,
+        /// What is wanted.
+        wish: Wish,
+        /// By which of the device's loops.
+        epoch: u64,
     },
     /// Tell the kernel of a size that the handler found. Not before the event that enabled the device was answered.
     TellSize {
@@ -258,12 +273,23 @@ pub enum Finished<D> {
         /// Whether everything ended as it should.
         result: Result<(), String>,
     },
-    /// [`Job::Serial`].
-    Serial {
+    /// [`Job::Identity`].
+    Identity {
         /// The device's node.
         minor: Minor,
-        /// The number, or why it could not be read.
-        result: Result<String, String>,
+        /// What could be read of it.
+        reading: Reading,
+    },
+    /// [`Job::AccessState`].
+    AccessState {
+        /// The device's node.
+        minor: Minor,
+        /// Which wish.
+        wish: u64,
+        /// Of which of the device's loops.
+        epoch: u64,
+        /// What came of it.
+        answer: AccessStateAnswer,
     },
     /// [`Job::TellSize`].
     SizeTold {
@@ -325,7 +351,8 @@ impl<D: Running> Job<D> {
             | Self::Change { minor, .. }
             | Self::Stop { minor, .. }
             | Self::Discard { minor, .. }
-            | Self::Serial { minor, .. }
+            | Self::Identity { minor, .. }
+            | Self::AccessState { minor, .. }
             | Self::TellSize { minor, .. } => *minor,
         }
     }
@@ -333,9 +360,17 @@ impl<D: Running> Job<D> {
     /// What it comes to if it can not be done or panics.
     pub fn lost(&self) -> Finished<D> {
         match self {
-            Self::Serial { minor, .. } => {
-                Finished::Serial { minor: *minor, result: Err("the look into configfs failed".to_owned()) }
+            Self::Identity { minor, .. } => {
+                let failed = "the look into configfs failed";
+                let reading = Reading { serial: Err(failed.to_owned()), access: Err(failed.to_owned()) };
+                Finished::Identity { minor: *minor, reading }
             }
+            Self::AccessState { minor, wish, epoch, .. } => Finished::AccessState {
+                minor: *minor,
+                wish: wish.number,
+                epoch: *epoch,
+                answer: AccessStateAnswer::Failed,
+            },
             Self::Unblock { minor, name } => Finished::Unblocked {
                 minor: *minor,
                 name: name.clone(),
@@ -362,7 +397,8 @@ impl<D: Running> Job<D> {
             | Self::HandOver { name, .. }
             | Self::Unblock { name, .. }
             | Self::Discard { name, .. }
-            | Self::Serial { name, .. }
+            | Self::Identity { name, .. }
+            | Self::AccessState { name, .. }
             | Self::TellSize { name, .. } => Some(name),
             Self::Stop { block, .. } => block.as_ref(),
             Self::Admit { .. } | Self::Change { .. } => None,
@@ -414,9 +450,12 @@ impl<D: Running> Job<D> {
             Self::Discard { device, name, .. } => {
                 Finished::Discarded { name, result: device.stop(around.patience) }
             }
-            Self::Serial { minor, name } => {
-                let serial = around.configfs.device(&name).serial();
-                Finished::Serial { minor, result: serial.map_err(|error| error.to_string()) }
+            Self::Identity { minor, name } => {
+                Finished::Identity { minor, reading: identity::read(&around.configfs.device(&name)) }
+            }
+            Self::AccessState { minor, id, name, wish, epoch } => {
+                let answer = set_access_state(&around.configfs.device(&name), id, wish);
+                Finished::AccessState { minor, wish: wish.number, epoch, answer }
             }
             Self::TellSize { minor, id, name, bytes } => {
                 let result = tell_size(&around.configfs.device(&name), id, bytes);
@@ -424,6 +463,15 @@ impl<D: Running> Job<D> {
             }
         }
     }
+}
+
+/// Puts a target port group of the device of this number into another state.
+fn set_access_state(directory: &DeviceDirectory, id: DeviceId, wish: Wish) -> AccessStateAnswer {
+    // Another device of this name has groups of its own.
+    if !directory.exists() || directory.device_id().is_ok_and(|current| current != id) {
+        return AccessStateAnswer::Failed;
+    }
+    identity::set_access_state(directory, wish.group, wish.state)
 }
 
 /// Writes a size into `control`, which sends no event: nobody waits for us over it.

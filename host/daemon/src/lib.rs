@@ -13,7 +13,7 @@
 //! * [`job`] is what may wait, on threads of its own; [`open`] is how a device is prepared for real, from the policy
 //!   ([`lunbox_policy`]), configfs, its cfgstring ([`lunbox_grant`]) and a handler ([`handlers`]); [`device`] is what the
 //!   supervisor keeps of it.
-//! * [`foreign`] knows which subtypes other daemons serve, and [`watch`] has handlers loaded that come later.
+//! * [`identity`] is what configfs says of a LUN's names and target ports; [`foreign`] knows which subtypes other daemons serve, and [`watch`] has handlers loaded that come later.
 //! * [`service`] is the border between the two, so that the control plane is tested without kernel and workers.
 //! * [`workers`] starts, adopts and buries the processes that run the loops; [`compiler`] those that compile.
 //! * [`control_socket`] answers operators from [`records`] and by asking the control thread and the workers;
@@ -33,6 +33,7 @@ pub mod control_socket;
 pub mod device;
 pub mod foreign;
 pub mod handlers;
+pub mod identity;
 pub mod job;
 pub mod journal;
 pub mod list;

@@ -211,6 +211,7 @@ impl Opener {
             command_timeout_s: command_timeout.map_or(0, NonZeroU32::get),
             write_cache: None,
             size_chosen: false,
+            modes: lunbox_wire::Modes::default(),
         };
         let foundation = Foundation {
             ring,

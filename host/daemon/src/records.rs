@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lunbox_tcmu::{DeviceName, Minor};
-use lunbox_wire::{Device as Served, Handler};
+use lunbox_wire::{Device as Served, Handler, Identity, Modes};
 
 use crate::workers::Worker;
 
@@ -23,6 +23,7 @@ pub struct Record {
 #[derive(Debug)]
 struct State {
     device: Served,
+    identity: Identity,
     /// What runs, if that is another handler than `device` is started with the next time.
     running: Option<Handler>,
     worker: Weak<Worker>,
@@ -135,6 +136,23 @@ impl Record {
         std::mem::replace(&mut device.size, bytes) != bytes
     }
 
+    /// Initiators set these; true if the write cache was switched, or may have been.
+    pub fn accept_modes(&self, write_cache: bool, modes: Modes) -> bool {
+        let device = &mut self.state().device;
+        device.modes = modes;
+        device.write_cache.replace(write_cache) != Some(write_cache)
+    }
+
+    /// What initiators were told last of who it is.
+    pub fn identity(&self) -> Identity {
+        self.state().identity.clone()
+    }
+
+    /// Initiators are told this.
+    pub fn set_identity(&self, identity: Identity) {
+        self.state().identity = identity;
+    }
+
     /// Somebody switched its write cache.
     pub fn set_write_cache(&self, on: bool) {
         self.state().device.write_cache = Some(on);
@@ -145,8 +163,14 @@ impl Records {
     /// Adds a device, or replaces the one that was at its node.
     pub fn add(&self, device: Served, key: &str, sizes: Vec<Option<u64>>) -> Arc<Record> {
         let minor = Minor(device.minor);
-        let state =
-            Mutex::new(State { device, running: None, worker: Weak::new(), sizes, unlocked: Vec::new() });
+        let state = Mutex::new(State {
+            device,
+            identity: Identity::default(),
+            running: None,
+            worker: Weak::new(),
+            sizes,
+            unlocked: Vec::new(),
+        });
         let (restarts, waits) = (AtomicU64::new(0), AtomicU64::new(0));
         let record = Arc::new(Record { minor, key: key.to_owned(), state, restarts, waits });
         self.lock().insert(minor, Arc::clone(&record));

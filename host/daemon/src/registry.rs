@@ -5,9 +5,10 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use lunbox_tcmu::{DeviceEvent, DeviceId, DeviceName, Minor};
+use lunbox_wire::Modes;
 
-use crate::control::Ticket;
-use crate::service::Running;
+use crate::control::{Questions, Ticket};
+use crate::service::{Running, Wish};
 
 /// What the control plane knows about one UIO node.
 #[derive(Debug)]
@@ -20,10 +21,14 @@ pub struct Entry<D> {
     pub current: Option<DeviceEvent>,
     /// Events that came meanwhile.
     pub waiting: VecDeque<DeviceEvent>,
-    /// The device asked for its serial number before the job that started it was done.
-    pub wants_serial: bool,
+    /// The device asked who it is before the job that started it was done.
+    pub wants_identity: bool,
+    /// Access states that it wanted before that.
+    pub early_wishes: Vec<Wish>,
     /// A size that the handler found and that the kernel has not been told of.
     pub found_size: Option<u64>,
+    /// Whether initiators want a write cache, and other modes that they set and that a new loop is to begin with.
+    pub found_modes: Option<(bool, Modes)>,
 }
 
 /// A device that is served.
@@ -37,14 +42,8 @@ pub struct Served<D> {
     pub order: u64,
     /// The device, unless a job has it.
     pub device: Option<D>,
-    /// The serial number as it was last read.
-    pub serial: String,
-    /// A job reads the serial number.
-    pub reading_serial: bool,
-    /// It was asked for again meanwhile.
-    pub read_again: bool,
-    /// An INQUIRY waits for the serial number, which is known, but a job has the device.
-    pub owes_serial: bool,
+    /// What it asks for that stands in configfs.
+    pub questions: Questions,
     /// A job tells the kernel of a size.
     pub telling_size: bool,
     /// Its UIO node has gone.
@@ -75,9 +74,7 @@ pub struct Recovery {
 impl<D: Running> Served<D> {
     /// Takes the device back from a job.
     pub fn give_back(&mut self, device: D) {
-        if std::mem::take(&mut self.owes_serial) {
-            device.set_serial(self.serial.clone());
-        }
+        self.questions.settle(&device);
         self.device = Some(device);
     }
 }
@@ -89,8 +86,10 @@ impl<D> Default for Entry<D> {
             job: None,
             current: None,
             waiting: VecDeque::new(),
-            wants_serial: false,
+            wants_identity: false,
+            early_wishes: Vec::new(),
             found_size: None,
+            found_modes: None,
         }
     }
 }
@@ -141,10 +140,7 @@ impl<D> Registry<D> {
             name,
             order,
             device: Some(device),
-            serial: String::new(),
-            reading_serial: false,
-            read_again: false,
-            owes_serial: false,
+            questions: Questions::default(),
             telling_size: false,
             gone: false,
             adopted: false,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lunbox_tcmu::{Change, DeviceId, DeviceName, Minor, UioError, UioNode};
-use lunbox_wire::Ending;
+use lunbox_wire::{AccessStateAnswer, Ending, Identity, Modes};
 use nix::errno::Errno;
 
 /// Makes devices. Called on threads of their own, several at a time; may block.
@@ -118,7 +118,13 @@ pub trait Running: Send + 'static {
     fn end(&mut self, how: Ending, patience: Duration) -> Result<(), String>;
 
     /// Answers [`Notice::IdentityWanted`]; never blocks.
-    fn set_serial(&self, serial: String);
+    fn set_identity(&self, identity: Identity);
+
+    /// Answers [`Notice::AccessStateWanted`]; never blocks.
+    fn answer_access_state(&self, wish: u64, answer: AccessStateAnswer);
+
+    /// Notes what initiators have set and the loop has in force: a new loop is started with it. Never blocks.
+    fn accept_modes(&mut self, write_cache: bool, modes: Modes);
 
     /// Changes a setting while the device serves; blocks for some seconds at the most. A value that is in force already
     /// is no change, and succeeds.
@@ -226,11 +232,31 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// A target port group is wanted in another state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Its number, for the answer.
+    pub number: u64,
+    /// TARGET PORT GROUP.
+    pub group: u16,
+    /// ASYMMETRIC ACCESS STATE.
+    pub state: u8,
+}
+
 /// What a running device tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// An INQUIRY waits for the serial number.
+    /// A command waits for the serial number and the target port groups.
     IdentityWanted,
+    /// A command waits until a target port group has another state.
+    AccessStateWanted(Wish),
+    /// Initiators have set mode parameters, and the loop has them in force.
+    ModesChanged {
+        /// With a write cache.
+        write_cache: bool,
+        /// The others.
+        modes: Modes,
+    },
     /// Something happened to the handler; nothing needs to be done.
     Trouble(String),
     /// The trouble is over.

@@ -55,7 +55,7 @@ impl DeviceLoop {
             self.counters.aborting.subtract(1);
         }
         match doom {
-            Doom::GuestLost => self.finish_busy(index),
+            Doom::GuestLost | Doom::Parent => self.finish_busy(index),
             Doom::Aborted => self.finish(index, code::TASK_ABORTED, None, None),
             Doom::InvalidPlan => {
                 self.finish(index, code::CHECK_CONDITION, Some(Sense::INTERNAL_TARGET_FAILURE), None);
@@ -68,14 +68,14 @@ impl DeviceLoop {
     pub(crate) fn abort(&mut self, ids: &[u16]) {
         let indices = self.table.borrow().indices();
         for index in indices {
-            let (stage, running, tag) = {
+            let (stage, running, tag, composite) = {
                 let table = self.table.borrow();
                 let slot = table.peek(index);
                 let named = slot.outstanding.as_ref().is_some_and(|open| ids.contains(&open.id()));
                 if !named || slot.doom.is_some() {
                     continue;
                 }
-                (slot.stage, slot.running, slot.tag)
+                (slot.stage, slot.running, slot.tag, slot.composition.is_some())
             };
             self.counters.aborts.add(1);
             if running == 0 {
@@ -83,6 +83,10 @@ impl DeviceLoop {
                 self.finish(index, code::TASK_ABORTED, None, None);
             } else {
                 self.doom(index, Doom::Aborted);
+                if composite {
+                    self.doom_steps(index);
+                    continue;
+                }
                 self.cancel_doomed();
                 if stage == Stage::Listed {
                     self.tell_cancelled(tag);
@@ -102,6 +106,7 @@ impl DeviceLoop {
     pub(crate) fn unpark(&mut self, index: SlotIndex) {
         self.parked.retain(|&other| other != index);
         self.anonymous.retain(|&other| other != index);
+        self.access_calls.retain(|waits| waits.index != index);
     }
 
     /// The kernel has ended every command of the ring by itself: forget them, await their operations. `touched`:
@@ -116,14 +121,17 @@ impl DeviceLoop {
         self.batch.clear();
         let indices = self.table.borrow().indices();
         for index in indices {
-            let (stage, running, tag, doomed, open) = {
+            let (stage, running, tag, doomed, open, composite) = {
                 let table = self.table.borrow();
                 let slot = table.peek(index);
-                (slot.stage, slot.running, slot.tag, slot.doom.is_some(), slot.outstanding.is_some())
+                // Steps end with their commands, and a command that was answered early goes on: it has no buffer.
+                if matches!(slot.stage, Stage::Free | Stage::Ending) || slot.step.is_some() || slot.is_early()
+                {
+                    continue;
+                }
+                let (doomed, open) = (slot.doom.is_some(), slot.outstanding.is_some());
+                (slot.stage, slot.running, slot.tag, doomed, open, slot.composition.is_some())
             };
-            if matches!(stage, Stage::Free | Stage::Ending) {
-                continue;
-            }
             if running == 0 {
                 if !open {
                     tracing::warn!(
@@ -147,7 +155,9 @@ impl DeviceLoop {
                 }
             } else {
                 self.doom(index, Doom::RingReset);
-                if stage == Stage::Listed {
+                if composite {
+                    self.doom_steps(index);
+                } else if stage == Stage::Listed {
                     self.tell_cancelled(tag);
                 }
             }

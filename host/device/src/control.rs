@@ -13,7 +13,7 @@ use lunbox_scsi::Bytes;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::run::DeviceLoop;
-use crate::settings::{DeviceParts, Identity, StartError};
+use crate::settings::{DeviceParts, Identity, Modes, StartError};
 use crate::statistics::Statistics;
 use crate::status::{Counters, Health, Status};
 use crate::trace::{Trace, TraceRecord};
@@ -31,6 +31,24 @@ pub enum Event {
     /// The handler has found that the LUN has another size than it was told, at the start or when it was rebuilt. The
     /// loop serves this size, and so does a new loop that is started with it.
     Resized(Bytes),
+    /// An initiator asks for another state of a target port group (SET TARGET PORT GROUPS). The command waits for
+    /// [`DeviceHandle::answer_access_state`].
+    AccessStateWanted {
+        /// Names the command in the answer; never used twice by one loop.
+        call: u64,
+        /// Identifier of the group.
+        group: u16,
+        /// ASYMMETRIC ACCESS STATE as SPC-5 codes it, 0 to Fh.
+        state: u8,
+    },
+    /// An initiator has set mode parameters (MODE SELECT). Whoever starts the next loop passes them on
+    /// ([`crate::Settings`]).
+    ModesChanged {
+        /// The LUN has a write cache now.
+        write_cache: bool,
+        /// The others.
+        modes: Modes,
+    },
     /// The ring is broken or gone, or the loop panicked; the device must be removed or started anew. It is the last
     /// event, and all operations have ended: nothing touches the ring's data any more.
     Ended(String),
@@ -77,8 +95,20 @@ pub enum Ending {
     Cancel,
 }
 
+/// How SET TARGET PORT GROUPS ends (SPC-5 6.45).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessStateAnswer {
+    /// The group has the state: GOOD.
+    Set,
+    /// There is no such group, or it does not support the state: 5/26/00.
+    Unsupported,
+    /// The change failed: 4/67/0A.
+    Failed,
+}
+
 pub(crate) enum Control {
     Identity(Identity),
+    AccessState(u64, AccessStateAnswer),
     Resize(Bytes, ResizeClaim, Sender<Result<(), ResizeError>>),
     WriteCache(bool, ResizeClaim, Sender<Result<(), WriteCacheError>>),
     /// A second one cancels, whatever it says.
@@ -258,6 +288,11 @@ impl DeviceHandle {
     /// Answers [`Event::IdentityWanted`]; never blocks.
     pub fn set_identity(&self, identity: Identity) {
         self.send(Control::Identity(identity));
+    }
+
+    /// Answers [`Event::AccessStateWanted`]; never blocks. A call that has ended meanwhile is ignored.
+    pub fn answer_access_state(&self, call: u64, answer: AccessStateAnswer) {
+        self.send(Control::AccessState(call, answer));
     }
 
     /// Changes the size of the LUN: waits until the commands in progress have ended, asks the handler, and tells

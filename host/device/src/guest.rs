@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lunbox_contract::{DeviceConfig, DeviceInfo};
-use lunbox_engine::{Fault, Handler, HandlerFactory, Limits, SharedBuffers};
+use lunbox_contract::{DeviceConfig, DeviceInfo, UnmapLimits};
+use lunbox_engine::{Abilities, Fault, Handler, HandlerFactory, Limits, SharedBuffers};
 
 use crate::settings::StartError;
 
@@ -27,6 +27,8 @@ pub(crate) struct Guest {
     limits: Limits,
     config: DeviceConfig,
     instance: Option<Box<dyn Handler>>,
+    /// What the last instance said of its unmapping.
+    unmap: Option<UnmapLimits>,
     failures: u32,
     planned: u32,
     retry_at: Option<Instant>,
@@ -57,6 +59,7 @@ impl Guest {
             limits,
             config,
             instance: None,
+            unmap: None,
             failures: 0,
             planned: 0,
             retry_at: None,
@@ -67,7 +70,7 @@ impl Guest {
         Ok((guest, info))
     }
 
-    fn make(&self) -> Result<(Box<dyn Handler>, DeviceInfo), StartError> {
+    fn make(&mut self) -> Result<(Box<dyn Handler>, DeviceInfo), StartError> {
         let mut instance =
             self.factory.instantiate(&self.config.name, SharedBuffers::clone(&self.buffers), &self.limits)?;
         let info = instance.configure(&self.config)??;
@@ -81,7 +84,18 @@ impl Guest {
                 ),
             });
         }
+        self.unmap = if self.abilities().unmap { instance.unmap_limits()? } else { None };
         Ok((instance, info))
+    }
+
+    /// The interfaces that the handler has.
+    pub(crate) fn abilities(&self) -> Abilities {
+        self.factory.abilities()
+    }
+
+    /// What the last instance said of its unmapping; None if it can not on this device.
+    pub(crate) const fn unmap_limits(&self) -> Option<UnmapLimits> {
+        self.unmap
     }
 
     /// The instance, unless it was lost.

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!  ring ─▶ decode ─┬▶ answered here: INQUIRY, VPD, MODE SENSE, capacity, TUR, REQUEST SENSE
+//!                  ├▶ UNMAP, WRITE SAME, COMPARE AND WRITE, FORMAT UNIT …: steps, each of them as below
 //!                  └▶ READ, WRITE, SYNCHRONIZE CACHE ─▶ handler.submit ─▶ plan ─▶ executor
 //!                                                          ▲                        │
 //!                                                          └──── resume ◀── all ended┤
@@ -17,24 +18,29 @@
 
 mod batch;
 mod cancel;
+mod compose;
 mod control;
 mod disk;
+mod ending;
 mod guest;
 mod measure;
 mod plan;
+mod port_groups;
 mod ranges;
+mod resize;
 mod run;
 mod serve;
 mod settings;
+mod space;
 mod statistics;
 mod status;
 mod table;
 mod trace;
 mod write_cache;
 
-pub use control::{DeviceHandle, Ending, Event, ResizeError, StopError, spawn};
+pub use control::{AccessStateAnswer, DeviceHandle, Ending, Event, ResizeError, StopError, spawn};
 pub use ranges::{RangeTable, Window};
-pub use settings::{DeviceParts, Identity, Settings, StartError};
+pub use settings::{DeviceParts, Identity, Modes, Settings, StartError};
 pub use statistics::{ClassStatistics, HISTOGRAM_BOUNDS, Histogram, Statistics};
 pub use status::{Health, Status};
 pub use trace::TraceRecord;

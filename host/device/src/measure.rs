@@ -99,7 +99,7 @@ impl DeviceLoop {
     pub(crate) fn note_arrival(&mut self, index: SlotIndex) {
         let mut table = self.table.borrow_mut();
         let slot = table.slot(index);
-        slot.class = Class::of(slot.request.cdb.as_bytes().first().copied().unwrap_or(0));
+        slot.class = Class::of(slot.request.cdb.as_bytes());
         slot.since = self.lateness.as_ref().map(|lateness| lateness.now);
         if self.sampler.is_due(slot.class) || self.trace.is_on() {
             slot.taken = Some(Instant::now());
@@ -107,6 +107,11 @@ impl DeviceLoop {
         if tracing::enabled!(Level::TRACE) {
             tracing::trace!(device = self.name, "{}", dump(slot.request.cdb.as_bytes()));
         }
+    }
+
+    /// A composite command begins.
+    pub(crate) fn note_handed(&self, index: SlotIndex) {
+        note_handed(self.table.borrow_mut().slot(index));
     }
 
     /// A command was refused: one that nobody implements is worth a word for whoever looks for the reason.
@@ -215,6 +220,13 @@ impl DeviceLoop {
     pub(crate) fn time_to_look(&self) -> Option<Duration> {
         let lateness = self.lateness.as_ref()?;
         (self.table.borrow().in_use() > 0).then(|| lateness.left())
+    }
+}
+
+/// A measured command is handed to the handler, or to the composite that asks it; the first time counts.
+pub(crate) fn note_handed(slot: &mut Slot) {
+    if slot.taken.is_some() && slot.handed.is_none() {
+        slot.handed = Some(Instant::now());
     }
 }
 

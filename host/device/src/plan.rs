@@ -1,6 +1,6 @@
 //! From the handler's operations to requests for the executor.
 
-use lunbox_contract::{BufferId, Op, OpError, OpKind};
+use lunbox_contract::{BufferId, EXTENT_SCRATCH_BYTES, ExtentRecord, Op, OpError, OpKind};
 use lunbox_memory::Extent;
 use lunbox_store::{Kind, RegionId, Request, StoreError, StoreIndex, Target, Token};
 
@@ -20,6 +20,9 @@ pub(crate) fn from_token(token: Token) -> (usize, usize) {
     let part = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     (part(token.0 / OPS_PER_COMMAND), part(token.0 % OPS_PER_COMMAND))
 }
+
+/// The shortest list of extents in bytes.
+const EXTENT_BYTES: u64 = ExtentRecord::BYTES as u64;
 
 /// What an operation needs besides its slot.
 pub(crate) enum Source {
@@ -45,9 +48,15 @@ pub(crate) fn prepare(slot: &mut Slot, room: &mut usize, op: &Op) -> Result<Sour
     if matches!(op.kind, OpKind::Discard | OpKind::WriteZeroes) {
         return Ok(Source::None);
     }
-    let end = u64::from(op.buffer_offset).checked_add(op.length).ok_or("buffer range wraps")?;
+    // A list of extents takes what room there is.
+    let (fills, length) = match op.kind {
+        OpKind::Extents if op.buffer == BufferId::DATA => (true, EXTENT_BYTES),
+        OpKind::Extents => (true, EXTENT_SCRATCH_BYTES.into()),
+        kind => (kind == OpKind::Read, op.length),
+    };
+    let end = u64::from(op.buffer_offset).checked_add(length).ok_or("buffer range wraps")?;
     if op.buffer == BufferId::DATA {
-        let wanted = if op.kind == OpKind::Read { Direction::ToInitiator } else { Direction::FromInitiator };
+        let wanted = if fills { Direction::ToInitiator } else { Direction::FromInitiator };
         if slot.direction != wanted {
             return Err(format!(
                 "{:?} on the data buffer of a command that moves data the other way",
@@ -59,7 +68,7 @@ pub(crate) fn prepare(slot: &mut Slot, room: &mut usize, op: &Op) -> Result<Sour
         }
         return Ok(Source::Data);
     }
-    slot.lend_scratch(op.buffer, end, op.kind == OpKind::Read, room).map(Source::Scratch).ok_or_else(|| {
+    slot.lend_scratch(op.buffer, end, fills, room).map(Source::Scratch).ok_or_else(|| {
         format!(
             "scratch buffer {} is missing, too short, too long or in use, or no scratch memory is left",
             op.buffer.0
@@ -81,7 +90,8 @@ pub(crate) fn request<'a>(
         OpKind::Write => Kind::Write { durable },
         OpKind::Flush => Kind::Flush,
         OpKind::Discard => Kind::Discard { durable },
-        OpKind::WriteZeroes => Kind::WriteZeroes { durable, may_unmap: false },
+        OpKind::WriteZeroes => Kind::WriteZeroes { durable, may_unmap: op.flags.may_unmap },
+        OpKind::Extents => Kind::Extents,
     };
     let target = match source {
         Source::None => Target::Nothing,

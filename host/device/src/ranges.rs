@@ -4,6 +4,10 @@
 //! ended: a command that starts later on the same blocks must not meet them. COMPARE AND WRITE and the like use
 //! the same table to keep overlapping commands away. Plain commands test one flag ([`RangeTable::is_idle`])
 //! while nothing is held.
+//!
+//! Exclusive commands queue by ticket, a number that grows with arrival: one claims its range when it arrives, which
+//! keeps later ones away but not earlier ones, and has it for itself when no earlier claim overlaps. So a stream of
+//! overlapping plain commands does not keep it waiting for ever, and two of them never wait for each other.
 
 /// A half-open range of bytes on a LUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,15 @@ impl Window {
 /// The exclusive ranges of one LUN. Holders are named by a number of the caller's choice.
 #[derive(Debug, Default)]
 pub struct RangeTable {
-    held: Vec<(usize, Window)>,
+    held: Vec<Hold>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    holder: usize,
+    window: Window,
+    /// Commands with smaller tickets may pass; 0: nobody may.
+    since: u64,
 }
 
 impl RangeTable {
@@ -42,21 +54,43 @@ impl RangeTable {
     /// Keeps others away from `window` until [`RangeTable::release`]. What already runs there is the caller's
     /// affair.
     pub fn hold(&mut self, holder: usize, window: Window) {
-        self.held.push((holder, window));
+        self.held.push(Hold { holder, window, since: 0 });
+    }
+
+    /// Queues for `window`: keeps those away whose tickets are greater than `ticket`, until [`RangeTable::release`].
+    pub fn claim(&mut self, holder: usize, window: Window, ticket: u64) {
+        self.held.push(Hold { holder, window, since: ticket });
+    }
+
+    /// Has what `holder` claimed for itself from now on. The caller has made sure that nobody with a smaller ticket
+    /// is there ([`RangeTable::blocks`]).
+    pub fn seize(&mut self, holder: usize) {
+        for hold in self.held.iter_mut().filter(|hold| hold.holder == holder) {
+            hold.since = 0;
+        }
+    }
+
+    /// A command with this ticket must not touch `window`: it is held or was claimed earlier, by others than
+    /// `holder`.
+    #[must_use]
+    pub fn blocks(&self, window: Window, ticket: u64, holder: usize) -> bool {
+        self.held
+            .iter()
+            .any(|hold| hold.since < ticket && hold.holder != holder && hold.window.overlaps(window))
     }
 
     /// Gives back all ranges of `holder`. Returns whether there were any: commands that wait should be tried
     /// again then.
     pub fn release(&mut self, holder: usize) -> bool {
         let before = self.held.len();
-        self.held.retain(|(other, _)| *other != holder);
+        self.held.retain(|hold| hold.holder != holder);
         self.held.len() != before
     }
 
-    /// Somebody holds a part of `window`.
+    /// Somebody holds or has claimed a part of `window`.
     #[must_use]
     pub fn conflicts(&self, window: Window) -> bool {
-        self.held.iter().any(|(_, held)| held.overlaps(window))
+        self.held.iter().any(|hold| hold.window.overlaps(window))
     }
 }
 
@@ -83,6 +117,29 @@ mod tests {
         let last = Window::new(u64::MAX - 1, 512);
         assert!(last.overlaps(Window::new(u64::MAX - 1, 1)));
         assert!(!last.overlaps(Window::new(0, 512)));
+    }
+
+    #[test]
+    fn claims_are_served_in_order_of_their_tickets() {
+        let mut table = RangeTable::default();
+        let whole = Window::new(0, 100);
+        table.claim(1, Window::new(0, 50), 10);
+        table.claim(2, Window::new(40, 60), 20);
+        assert!(!table.blocks(whole, 9, 9), "an earlier command passes claims");
+        assert!(table.blocks(Window::new(0, 1), 11, 9));
+        assert!(
+            !table.blocks(Window::new(60, 1), 15, 9),
+            "later than the first claim, which it does not touch"
+        );
+        assert!(!table.blocks(Window::new(0, 50), 10, 1), "the first is first");
+        assert!(table.blocks(Window::new(40, 60), 20, 2), "the second waits for it");
+        table.seize(1);
+        assert!(table.blocks(Window::new(0, 1), 5, 9), "what is seized nobody passes");
+        assert!(!table.blocks(Window::new(45, 1), 10, 1), "but its own steps");
+        table.release(1);
+        assert!(!table.blocks(Window::new(40, 60), 20, 2));
+        table.hold(2, Window::new(0, 1));
+        assert!(table.blocks(whole, 1, 9), "the range of an aborted command is closed to everybody");
     }
 
     proptest! {

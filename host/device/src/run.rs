@@ -7,24 +7,28 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use lunbox_contract::{BlockCommand, BlockKind, DeviceConfig, Tag};
+use lunbox_compose::Ask;
+use lunbox_contract::DeviceConfig;
 use lunbox_engine::SharedBuffers;
 use lunbox_scsi::Bytes;
 use lunbox_store::{Executor, Options, RegionId, StoreIndex};
 use lunbox_tcmu::{Next, Ring, RingError, TmrFunction};
 
 use crate::batch::Batch;
-use crate::control::{Control, Ending, Event, Inbox, ResizeClaim, ResizeError};
+use crate::compose::WorkArea;
+use crate::control::{Control, Ending, Event, Inbox};
 use crate::disk::Disk;
+use crate::ending::{OwnFlush, Phase};
 use crate::guest::{Guest, Rebuild};
 use crate::measure::{Lateness, Sampler};
+use crate::port_groups::Call;
 use crate::ranges::RangeTable;
+use crate::resize::PendingResize;
 use crate::settings::{DeviceParts, StartError};
 use crate::status::{Counters, Health};
-use crate::table::{Doom, SlotIndex, Stage, Table};
+use crate::table::{SlotIndex, Stage, Table};
 use crate::trace::Trace;
 use crate::write_cache::PendingSwitch;
 
@@ -36,40 +40,11 @@ const RESULTS_PER_TURN: usize = 512;
 /// Longest time that a command waits for a handler to come back before it is answered BUSY.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How far the end is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Serving,
-    /// Serve what is there, then flush.
-    Draining,
-    /// Serve until this flush has ended, then take nothing more: it leaves the last flush little to do.
-    Preparing(Option<OwnFlush>),
-    /// Finish what was taken, then flush.
-    HandingOver,
-    /// The last flush runs.
-    Flushing,
-    /// Cancel what is there.
-    Cancelling,
-}
-
-/// A flush of the host's own: its slot and the tag that the slot has as long as it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OwnFlush {
-    pub(crate) index: SlotIndex,
-    pub(crate) tag: u64,
-}
-
 /// A ring reset was seen: nothing is taken from the ring until the operations of its commands have ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reset {
     /// Operations ran on the data area when it was seen: what was queued meanwhile may have been overwritten.
     pub(crate) hazard: bool,
-}
-
-struct PendingResize {
-    size: Bytes,
-    claim: ResizeClaim,
-    reply: Sender<Result<(), ResizeError>>,
 }
 
 pub(crate) struct DeviceLoop {
@@ -106,9 +81,26 @@ pub(crate) struct DeviceLoop {
     pub(crate) switch_flush: Option<OwnFlush>,
     /// Tag and status of the last command that ended with nobody waiting for its answer.
     pub(crate) own_ended: Option<(u64, u8)>,
+    /// Composite commands.
+    pub(crate) composed: usize,
+    /// Of these, those that were answered early, and their steps.
+    pub(crate) background: usize,
+    /// Composite commands that are to be asked what comes next, oldest first.
+    pub(crate) composites: VecDeque<SlotIndex>,
+    /// Kept for its memory.
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) work: WorkArea,
+    /// Composite commands that wait for a piece of it.
+    pub(crate) waiting_for_work: usize,
+    /// Something that parked commands may wait for has become free since they were tried.
+    pub(crate) has_freed: bool,
+    /// The stores have been asked how much room they have, and have not all answered.
+    pub(crate) asks_space: bool,
+    /// SET TARGET PORT GROUPS that wait for the supervisor.
+    pub(crate) access_calls: Vec<Call>,
     inbox: Inbox,
-    phase: Phase,
-    resize: Option<PendingResize>,
+    pub(crate) phase: Phase,
+    pub(crate) resize: Option<PendingResize>,
     /// A size that the handler found when it was configured first, until that is told.
     found: Option<Bytes>,
 }
@@ -159,7 +151,7 @@ impl DeviceLoop {
         let (guest, info) = Guest::start(handler, buffers, settings.limits.clone(), config)?;
         counters.instances.add(1);
         counters.set_thread(nix::unistd::gettid());
-        let disk = Disk::new(&settings, &info)?;
+        let disk = Disk::new(&settings, &info, guest.abilities(), guest.unmap_limits())?;
         let found = (disk.size() != settings.size).then(|| disk.size());
         let sampler = Sampler::new();
         counters.sampled_every.set(sampler.every());
@@ -191,6 +183,15 @@ impl DeviceLoop {
             switch: None,
             switch_flush: None,
             own_ended: None,
+            composed: 0,
+            background: 0,
+            composites: VecDeque::new(),
+            asks: Vec::new(),
+            work: WorkArea::default(),
+            waiting_for_work: 0,
+            has_freed: false,
+            asks_space: false,
+            access_calls: Vec::new(),
             inbox,
             phase: Phase::Serving,
             resize: None,
@@ -204,6 +205,9 @@ impl DeviceLoop {
         // Not before the start is sure: nobody is to hear of the size of a device that there is not.
         if let Some(size) = self.found.take() {
             self.tell_size(size);
+        }
+        if self.disk.written(0) {
+            self.ask_space();
         }
         let ended = self.serve();
         self.abandon_all();
@@ -242,13 +246,14 @@ impl DeviceLoop {
         self.reap();
         self.drain()?;
         self.reap();
+        self.run_composites();
         self.recover()?;
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
         self.counters.syscalls.set(self.ring.syscalls() + self.executor.syscalls());
         self.counters.in_flight.set(self.executor.in_flight() as u64);
-        self.counters.commands_in_flight.set(self.table.borrow().in_use() as u64);
+        self.counters.commands_in_flight.set(self.table.borrow().commands() as u64);
         if self.reset.is_none() { self.ring.notify() } else { Ok(()) }
     }
 
@@ -263,6 +268,9 @@ impl DeviceLoop {
     /// Not at all if the ring has work that it may take.
     fn time_to_work(&self) -> Option<Duration> {
         if self.accepts() && self.ring.head_moved() {
+            return Some(Duration::ZERO);
+        }
+        if !self.composites.is_empty() || (self.has_freed && !self.parked.is_empty()) {
             return Some(Duration::ZERO);
         }
         let idle = self.table.borrow().in_use() == 0;
@@ -302,7 +310,7 @@ impl DeviceLoop {
 
     fn drain(&mut self) -> Result<(), RingError> {
         let drained = self.take_entries();
-        let in_flight = self.table.borrow().in_use() as u64;
+        let in_flight = self.table.borrow().commands() as u64;
         if in_flight > self.counters.in_flight_max.get() {
             self.counters.in_flight_max.set(in_flight);
         }
@@ -360,11 +368,10 @@ impl DeviceLoop {
 
     /// Everything that waits for something to end: a reset, a lost handler, parked commands, a resize.
     fn recover(&mut self) -> Result<(), RingError> {
-        if self.resize.as_ref().is_some_and(|resize| resize.claim.is_taken()) {
-            self.resize = None;
-        }
+        self.forget_resize();
         if let Some(reset) = self.reset {
-            if self.table.borrow().in_use() > 0 {
+            // What was answered early has no buffer in the ring, and may take hours.
+            if self.table.borrow().in_use() > self.background {
                 if self.phase == Phase::Cancelling {
                     self.cancel_all();
                 }
@@ -384,6 +391,7 @@ impl DeviceLoop {
                     self.counters.set_health(Health::Serving);
                     tracing::info!(device = self.name, "handler serves again");
                     (self.events)(Event::HandlerServes);
+                    self.disk.set_abilities(self.guest.unmap_limits());
                     if Bytes(bytes) != self.disk.size() {
                         self.accept_size(Bytes(bytes));
                     }
@@ -434,17 +442,8 @@ impl DeviceLoop {
                     self.begin_anonymous();
                     self.disk.forget_identity();
                 }
-                Control::Resize(size, claim, reply) => {
-                    if let Err(problem) = self.disk.check_size(size) {
-                        let _ = reply.send(Err(ResizeError::Invalid(problem)));
-                    } else if self.resize.is_some() {
-                        let _ =
-                            reply.send(Err(ResizeError::Invalid("another resize is in progress".to_owned())));
-                    } else {
-                        self.resize = Some(PendingResize { size, claim, reply });
-                        self.begin_anonymous_unasked();
-                    }
-                }
+                Control::AccessState(call, answer) => self.end_access_call(call, answer),
+                Control::Resize(size, claim, reply) => self.begin_resize(size, claim, reply),
                 Control::WriteCache(on, claim, reply) => self.begin_switch(on, claim, reply),
                 Control::Stop(ending) => {
                     self.phase = match (self.phase, ending) {
@@ -452,6 +451,7 @@ impl DeviceLoop {
                         (Phase::Serving, Ending::HandOver) => Phase::Preparing(self.flush_ourselves()),
                         _ => Phase::Cancelling,
                     };
+                    self.finish_access_calls();
                     if self.disk.recall_identity() {
                         self.begin_anonymous();
                     }
@@ -471,141 +471,10 @@ impl DeviceLoop {
 
     /// Whoever asked for something may be the one who would answer for the names, and waits for us.
     pub(crate) fn begin_anonymous_unasked(&mut self) {
+        self.finish_access_calls();
         if self.disk.recall_identity() {
             self.begin_anonymous();
             self.disk.forget_identity();
-        }
-    }
-
-    fn try_resize(&mut self) {
-        if self.table.borrow().in_use() > 0 {
-            return;
-        }
-        let Some(PendingResize { size, claim, reply }) = self.resize.take() else { return };
-        if !claim.take() {
-            return;
-        }
-        let result = if size == self.disk.size() {
-            Ok(())
-        } else if !self.guest.can_resize() {
-            Err(ResizeError::Refused("it exports no resize interface".to_owned()))
-        } else {
-            match self.guest.resize(size.0) {
-                Some(Ok(Ok(()))) => {
-                    self.guest.set_size(size.0);
-                    self.disk.set_size(size);
-                    self.counters.size.set(size.0);
-                    tracing::info!(device = self.name, bytes = size.0, "size changed");
-                    Ok(())
-                }
-                Some(Ok(Err(error))) => Err(ResizeError::Refused(error.to_string())),
-                Some(Err(fault)) => {
-                    let reason = fault.to_string();
-                    self.handler_failed(&fault);
-                    Err(ResizeError::Refused(reason))
-                }
-                None => {
-                    Err(ResizeError::Refused("it is being rebuilt after a failure; try again".to_owned()))
-                }
-            }
-        };
-        let _ = reply.send(result);
-    }
-
-    /// Takes over a size that a new instance has found.
-    ///
-    /// A change, not a fault: the instance looks at its storage anew, which may have grown while there was none, and
-    /// the next one would only say the same. Commands that wait were checked against the old size: if that was more,
-    /// they are sent back, and fail in due form if they come again behind the end.
-    fn accept_size(&mut self, size: Bytes) {
-        let shrinks = size < self.disk.size();
-        self.disk.set_size(size);
-        self.counters.size.set(size.0);
-        self.tell_size(size);
-        while shrinks && let Some(index) = self.parked.pop_front() {
-            self.finish_busy(index);
-        }
-    }
-
-    /// Tells everybody but initiators, and later instances.
-    fn tell_size(&mut self, size: Bytes) {
-        self.guest.set_size(size.0);
-        tracing::info!(device = self.name, bytes = size.0, "the handler found another size");
-        (self.events)(Event::Resized(size));
-    }
-
-    fn has_ended(&mut self) -> Result<bool, RingError> {
-        if let Phase::Preparing(flush) = self.phase
-            && !flush.is_some_and(|flush| self.runs(flush))
-        {
-            self.phase = Phase::HandingOver;
-        }
-        if matches!(self.phase, Phase::Serving | Phase::Preparing(_)) || self.table.borrow().in_use() > 0 {
-            return Ok(false);
-        }
-        let finished = match self.phase {
-            Phase::Draining => self.reset.is_none() && !self.ring.head_moved(),
-            Phase::HandingOver => self.reset.is_none(),
-            _ => return Ok(true),
-        };
-        if !finished {
-            return Ok(false);
-        }
-        self.phase = Phase::Flushing;
-        let flush = self.flush_ourselves();
-        self.ring.notify()?;
-        Ok(!flush.is_some_and(|flush| self.runs(flush)))
-    }
-
-    pub(crate) fn runs(&self, flush: OwnFlush) -> bool {
-        let table = self.table.borrow();
-        let slot = table.peek(flush.index);
-        slot.tag == flush.tag && slot.stage != Stage::Free
-    }
-
-    /// A command of the host's own: what was answered GOOD survives a power cut after an orderly stop, and the
-    /// handler has written what it still held back. None if there is nothing to flush, or nobody who could.
-    pub(crate) fn flush_ourselves(&mut self) -> Option<OwnFlush> {
-        // Also without a write cache: a handler may keep more than the bytes of writes.
-        if !self.disk.holds_back() || !self.guest.serves() {
-            return None;
-        }
-        let index = self.table.borrow_mut().take()?;
-        let tag = {
-            let mut table = self.table.borrow_mut();
-            let slot = table.slot(index);
-            slot.stage = Stage::Parked;
-            let (tag, kind) = (Tag(slot.tag), BlockKind::Flush);
-            slot.block = Some(BlockCommand { tag, kind, fua: false, offset: 0, length: 0 });
-            slot.tag
-        };
-        self.plan(index);
-        Some(OwnFlush { index, tag })
-    }
-
-    /// Ends everything that has not ended: waiting commands at once, running ones when their operations have.
-    fn cancel_all(&mut self) {
-        // One by one, as in `begin_anonymous`.
-        while let Some(index) = self.parked.pop_front().or_else(|| self.anonymous.pop()) {
-            self.finish_busy(index);
-        }
-        let indices = self.table.borrow().indices();
-        for index in indices {
-            let stage = self.table.borrow().peek(index).stage;
-            if matches!(stage, Stage::Final | Stage::Listed) {
-                self.doom(index, Doom::GuestLost);
-            }
-        }
-        self.cancel_doomed();
-    }
-
-    /// The ring is lost or the loop ends: entries that are still open stay the kernel's to reset.
-    fn abandon_all(&mut self) {
-        let mut table = self.table.borrow_mut();
-        for index in table.indices() {
-            if let Some(outstanding) = table.slot(index).outstanding.take() {
-                outstanding.abandon();
-            }
         }
     }
 }

@@ -2,18 +2,21 @@
 
 use std::time::Instant;
 
+use lunbox_compose::Gone;
 use lunbox_contract::{BlockCommand, OpFailure, OpKind, Outcome, Status, Tag};
 use lunbox_engine::Fault;
-use lunbox_scsi::{Sense, SenseKey};
+use lunbox_scsi::{Sense, SenseKey, SenseKeySpecific};
 use lunbox_store::Done;
 use lunbox_tcmu::{Refused, Response};
 
 use crate::control::Event;
-use crate::disk::Job;
+use crate::disk::{Job, Peek};
+use crate::measure::note_handed;
 use crate::plan;
 use crate::run::{DeviceLoop, PATIENCE};
+use crate::space;
 use crate::status::Health;
-use crate::table::{Direction, Doom, SlotIndex, Stage};
+use crate::table::{Direction, Doom, SlotIndex, Stage, Table};
 
 /// Times that a handler may answer one command with more operations.
 const MAX_ROUNDS: u32 = 4096;
@@ -22,10 +25,33 @@ const MAX_ROUNDS: u32 = 4096;
 pub(crate) mod code {
     pub(crate) const GOOD: u8 = 0x00;
     pub(crate) const CHECK_CONDITION: u8 = 0x02;
-    pub(super) const BUSY: u8 = 0x08;
+    pub(crate) const BUSY: u8 = 0x08;
     pub(super) const RESERVATION_CONFLICT: u8 = 0x18;
     pub(super) const TASK_SET_FULL: u8 = 0x28;
     pub(crate) const TASK_ABORTED: u8 = 0x40;
+
+    /// As it stands in a response.
+    pub(crate) const fn of(status: super::Status) -> u8 {
+        use super::Status;
+        match status {
+            Status::Good => GOOD,
+            Status::Busy => BUSY,
+            Status::ReservationConflict => RESERVATION_CONFLICT,
+            Status::TaskSetFull => TASK_SET_FULL,
+            Status::TaskAborted => TASK_ABORTED,
+        }
+    }
+
+    /// The status of a command that did not end well; what is none is BUSY.
+    pub(crate) const fn status(code: u8) -> super::Status {
+        use super::Status;
+        match code {
+            RESERVATION_CONFLICT => Status::ReservationConflict,
+            TASK_SET_FULL => Status::TaskSetFull,
+            TASK_ABORTED => Status::TaskAborted,
+            _ => Status::Busy,
+        }
+    }
 }
 
 impl DeviceLoop {
@@ -35,19 +61,30 @@ impl DeviceLoop {
             let table = self.table.borrow();
             let request = &table.peek(index).request;
             if request.bidi.is_empty() {
-                self.disk.classify(request.cdb.as_bytes(), &request.data, &mut self.answer)
+                let list = ListOf { table: &table, index };
+                self.disk.classify(request.cdb.as_bytes(), &request.data, &list, &mut self.answer)
             } else {
                 // No command of a disk moves data both ways (those of SBC-2 are obsolete).
-                Job::Check(Sense::INVALID_COMMAND_OPERATION_CODE)
+                Job::Check(Sense::INVALID_COMMAND_OPERATION_CODE, None)
             }
         };
         match job {
             Job::Good => self.finish(index, code::GOOD, None, None),
-            Job::Check(sense) => {
+            Job::Check(sense, field) => {
                 if sense == Sense::INVALID_COMMAND_OPERATION_CODE {
                     self.note_refusal(index);
                 }
+                self.table.borrow_mut().slot(index).specific = field.map(SenseKeySpecific::Field);
                 self.finish(index, code::CHECK_CONDITION, Some(sense), None);
+            }
+            Job::Busy => self.finish_busy(index),
+            Job::Formatting { progress } => {
+                self.table.borrow_mut().slot(index).specific = Some(SenseKeySpecific::Progress(progress));
+                self.finish(index, code::CHECK_CONDITION, Some(Sense::FORMAT_IN_PROGRESS), None);
+            }
+            Job::AccessState { group, state } => self.ask_access_state(index, group, state),
+            Job::Compose { composite, direction, data_length } => {
+                self.begin_composite(index, composite, direction, data_length);
             }
             Job::Answer { length } => self.finish_with_answer(index, length),
             Job::Identity => {
@@ -74,7 +111,7 @@ impl DeviceLoop {
                 drop(table);
                 match early {
                     Some(outstanding) => {
-                        self.complete(outstanding, code::GOOD, None, None);
+                        self.complete(outstanding, code::GOOD, None, None, None);
                         // What came before it is planned before it.
                         self.plan_batch();
                         // A completion may have found the ring reset, and then this one has been forgotten.
@@ -96,20 +133,12 @@ impl DeviceLoop {
     /// Asks the handler, or waits until it can be asked.
     pub(crate) fn plan(&mut self, index: SlotIndex) {
         let Some(command) = self.table.borrow().peek(index).block else { return };
-        if !self.ranges.is_idle()
-            && self.table.borrow().peek(index).window().is_some_and(|w| self.ranges.conflicts(w))
-        {
+        if !self.ranges.is_idle() && self.is_blocked(index) {
             self.parked.push_back(index);
             return;
         }
         if let Some(handler) = self.guest.instance() {
-            {
-                let mut table = self.table.borrow_mut();
-                let slot = table.slot(index);
-                if slot.taken.is_some() && slot.handed.is_none() {
-                    slot.handed = Some(Instant::now());
-                }
-            }
+            note_handed(self.table.borrow_mut().slot(index));
             let outcome = handler.submit_block(&command);
             self.decide(index, outcome);
         } else if self.is_down_for_long() {
@@ -120,20 +149,29 @@ impl DeviceLoop {
         }
     }
 
-    fn is_down_for_long(&self) -> bool {
+    /// Its blocks are held, or were claimed before it came.
+    #[cold]
+    fn is_blocked(&self, index: SlotIndex) -> bool {
+        let table = self.table.borrow();
+        let slot = table.peek(index);
+        slot.window().is_some_and(|window| self.ranges.blocks(window, slot.tag, index))
+    }
+
+    pub(crate) fn is_down_for_long(&self) -> bool {
         let now = Instant::now();
         self.guest.pause_left(now).max(self.guest.down_for(now)) > PATIENCE
     }
 
-    /// Tries the commands that wait for a range or the handler, oldest first.
+    /// Tries the commands that wait for a range, work memory or the handler, oldest first.
     pub(crate) fn retry_parked(&mut self) {
+        self.has_freed = false;
         for _ in 0..self.parked.len() {
             let Some(index) = self.parked.pop_front() else { break };
-            self.plan(index);
+            self.retry(index);
         }
     }
 
-    fn decide(&mut self, index: SlotIndex, outcome: Result<Outcome, Fault>) {
+    pub(crate) fn decide(&mut self, index: SlotIndex, outcome: Result<Outcome, Fault>) {
         match outcome {
             Ok(outcome) => {
                 self.guest.planned();
@@ -184,16 +222,7 @@ impl DeviceLoop {
                     self.start_operations(index);
                 }
             }
-            Outcome::Done(status) => {
-                let status = match status {
-                    Status::Good => code::GOOD,
-                    Status::Busy => code::BUSY,
-                    Status::ReservationConflict => code::RESERVATION_CONFLICT,
-                    Status::TaskSetFull => code::TASK_SET_FULL,
-                    Status::TaskAborted => code::TASK_ABORTED,
-                };
-                self.finish(index, status, None, None);
-            }
+            Outcome::Done(status) => self.finish(index, code::of(status), None, None),
             Outcome::Check(sense) => self.finish(index, code::CHECK_CONDITION, Some(sense), None),
             Outcome::NotHandled => {
                 let fault = Fault::Contract("not-handled is no answer to a block command".to_owned());
@@ -226,7 +255,11 @@ impl DeviceLoop {
                     slot.started += 1;
                     slot.running += 1;
                     slot.behind_barrier = op.flags.barrier;
-                    let request = plan::request(&op, source, &slot.request.data, self.region, store);
+                    let region = match &slot.step {
+                        Some(step) if step.in_work => self.work.region().unwrap_or(self.region),
+                        _ => self.region,
+                    };
+                    let request = plan::request(&op, source, &slot.request.data, region, store);
                     self.executor.submit(plan::token(index, position), request);
                 }
                 Err(problem) => {
@@ -377,7 +410,8 @@ impl DeviceLoop {
         self.finish(index, code::BUSY, None, None);
     }
 
-    /// The one way out: the command's entry is completed, if it is still open, and its slot given back.
+    /// The one way out: the command's entry is completed, if it is still open, and its slot given back. Steps leave
+    /// it for [`Self::finish_step`].
     pub(crate) fn finish(
         &mut self,
         index: SlotIndex,
@@ -385,8 +419,11 @@ impl DeviceLoop {
         sense: Option<Sense>,
         read_len: Option<u32>,
     ) {
-        let (mut status, mut sense, mut read_len) = (status, sense, read_len);
-        let outstanding = {
+        if self.table.borrow().peek(index).step.is_some() {
+            return self.finish_step(index, status, sense);
+        }
+        let (mut status, mut sense, mut read_len, mut wants_space) = (status, sense, read_len, false);
+        let (outstanding, specific) = {
             let mut table = self.table.borrow_mut();
             let slot = table.slot(index);
             slot.stage = Stage::Ending;
@@ -410,40 +447,54 @@ impl DeviceLoop {
                 if let Some(counter) = counter {
                     counter.add(slot.data_length);
                 }
+                wants_space =
+                    slot.direction == Direction::FromInitiator && self.disk.written(slot.data_length);
             }
             let open = slot.outstanding.take();
             if let Some(open) = &open {
                 self.note_end(slot, open.id(), status, sense.as_ref());
+            } else if slot.asks_space {
+                // A store that can not say is no failure.
+                (status, sense) = (code::GOOD, None);
+                self.asks_space = false;
+                space::note(&mut self.disk, slot);
             } else {
                 self.own_ended = Some((slot.tag, status));
             }
-            open
+            (open, slot.specific)
         };
         match outstanding {
-            Some(outstanding) => self.complete(outstanding, status, sense, read_len),
+            Some(outstanding) => self.complete(outstanding, status, sense, specific, read_len),
+            // A composite command has told of it.
+            None if self.table.borrow().peek(index).composition.is_some() => {}
             None if status != code::GOOD && self.reset.is_none() => {
                 tracing::error!(device = self.name, status, ?sense, "a flush that nobody waits for failed");
             }
             None => {}
         }
         self.forget(index);
+        if wants_space {
+            self.ask_space();
+        }
     }
 
-    fn complete(
+    pub(crate) fn complete(
         &mut self,
         outstanding: lunbox_tcmu::Outstanding,
         status: u8,
         sense: Option<Sense>,
+        specific: Option<SenseKeySpecific>,
         read_len: Option<u32>,
     ) {
         self.counters.commands.add(1);
         if status != code::GOOD {
             self.counters.failures.add(1);
         }
-        let encoded = sense.map(|sense| sense.fixed());
+        // The whole buffer of the kernel, which sends all of it on: zeros behind what is sense data.
+        let encoded = sense.map(|sense| sense.encode(self.disk.sense_format(), specific));
         let response = Response {
             status,
-            sense: encoded.as_ref().map(|bytes| &bytes[..]),
+            sense: encoded.as_ref().map(|data| &data.buffer()[..]),
             read_len: read_len.filter(|_| self.ring.features().read_len),
             keep_buf: false,
         };
@@ -463,11 +514,31 @@ impl DeviceLoop {
 
     /// Gives a slot back. An entry that is still open belongs to a ring that was reset.
     pub(crate) fn forget(&mut self, index: SlotIndex) {
-        self.ranges.release(index);
+        if !self.ranges.is_idle() || self.composed > 0 {
+            self.release(index);
+        }
         let mut table = self.table.borrow_mut();
         if let Some(open) = table.slot(index).outstanding.take() {
             open.abandon();
         }
         table.give_back(index);
+    }
+}
+
+/// The data that came with a command.
+struct ListOf<'a> {
+    table: &'a Table,
+    index: SlotIndex,
+}
+
+impl Peek for ListOf<'_> {
+    fn peek(&self, length: u32, out: &mut Vec<u8>) -> Result<(), Gone> {
+        out.clear();
+        let length = usize::try_from(length).map_err(|_| Gone)?;
+        if self.table.peek(self.index).data_room() < length as u64 {
+            return Err(Gone);
+        }
+        out.resize(length, 0);
+        self.table.copy_out(self.index, 0, out).map_err(|_| Gone)
     }
 }

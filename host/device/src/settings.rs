@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lunbox_contract::StoreInfo;
 use lunbox_engine::{Fault, HandlerFactory, Limits};
-use lunbox_scsi::{BlockSize, Blocks, Bytes};
+use lunbox_scsi::{BlockSize, Blocks, Bytes, TargetPort, TargetPortGroup};
 use lunbox_store::{Backend, ExecutorError, Store};
 use lunbox_tcmu::Ring;
 
@@ -30,6 +30,18 @@ pub struct Settings {
     pub command_timeout: Option<Duration>,
     /// Whether the LUN has a write cache ([`crate::DeviceHandle::set_write_cache`]). None: as the handler says.
     pub write_cache: Option<bool>,
+    /// The other mode parameters that an earlier loop was left with.
+    pub modes: Modes,
+}
+
+/// Mode parameters that initiators set (MODE SELECT) and that nothing but a power cycle takes back: a loop that
+/// follows another one goes on with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Modes {
+    /// SWP of the control mode page: writes are answered 7/27/02.
+    pub software_write_protect: bool,
+    /// D_SENSE of the control mode page: sense data is in descriptor format.
+    pub descriptor_sense: bool,
 }
 
 /// Names of the LUN that initiators see. They can change while the device lives, so the loop asks for them
@@ -38,6 +50,10 @@ pub struct Settings {
 pub struct Identity {
     /// Unit serial number, as configfs has it; may be empty.
     pub serial: String,
+    /// The target port that initiators use, if the supervisor knows which one it is.
+    pub ports: Vec<TargetPort>,
+    /// The target port groups that the administrator made. None: no asymmetric access.
+    pub groups: Vec<TargetPortGroup>,
 }
 
 /// Everything that a device loop needs; no paths.

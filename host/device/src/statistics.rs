@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lunbox_scsi::opcode;
+
 use crate::status::Counter;
 
 /// Number of bounded buckets of a [`Histogram`]: from a microsecond to about a minute.
@@ -20,14 +22,13 @@ pub(crate) enum Class {
 impl Class {
     pub(crate) const COUNT: usize = 4;
 
-    /// SBC-4 table 33: the operation codes of a disk's data path.
-    pub(crate) const fn of(operation_code: u8) -> Self {
-        match operation_code {
-            0x08 | 0x28 | 0x88 | 0xa8 => Self::Read,
-            // WRITE; WRITE AND VERIFY; COMPARE AND WRITE; WRITE SAME.
-            0x0a | 0x2a | 0x8a | 0xaa | 0x2e | 0x8e | 0xae | 0x89 | 0x41 | 0x93 => Self::Write,
-            0x35 | 0x91 => Self::Flush,
-            _ => Self::Other,
+    /// As the table of operation codes says.
+    pub(crate) fn of(cdb: &[u8]) -> Self {
+        match opcode::class(cdb) {
+            opcode::Class::Read => Self::Read,
+            opcode::Class::Write => Self::Write,
+            opcode::Class::Flush => Self::Flush,
+            opcode::Class::Other => Self::Other,
         }
     }
 }
@@ -168,7 +169,7 @@ mod tests {
             (0x12, Class::Other),
             (0xff, Class::Other),
         ] {
-            assert_eq!(Class::of(code), class, "{code:#04x}");
+            assert_eq!(Class::of(&[code]), class, "{code:#04x}");
         }
     }
 }

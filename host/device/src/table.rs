@@ -10,9 +10,11 @@ use std::time::Instant;
 use lunbox_contract::{
     BlockCommand, BufferError, BufferId, Buffers, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, OpsResult, Tag,
 };
-use lunbox_memory::Mapping;
+use lunbox_memory::{Extent, Mapping};
+use lunbox_scsi::SenseKeySpecific;
 use lunbox_tcmu::{Outstanding, Request};
 
+use crate::compose::{Composition, MAX_STEPS, Step};
 use crate::ranges::Window;
 use crate::statistics::Class;
 
@@ -21,6 +23,10 @@ pub(crate) type SlotIndex = usize;
 
 /// Most commands in progress: more than any LIO fabric keeps open on one LUN; the rest waits in the ring.
 pub(crate) const MAX_COMMANDS: usize = 1024;
+
+/// Most slots: commands, their steps, and the host's own flushes. A tag has 16 bits for the index.
+const MAX_SLOTS: usize = 1 << 15;
+const _: () = assert!(MAX_SLOTS >= MAX_COMMANDS * (1 + MAX_STEPS) + 16);
 
 /// Bytes of all scratch buffers of a device together: a handler can not use up the host's memory.
 pub(crate) const MAX_SCRATCH: usize = 64 << 20;
@@ -48,6 +54,8 @@ pub(crate) enum Stage {
     Ending,
     /// Operations of a list run; the handler will be resumed.
     Listed,
+    /// Steps of a composite command run, or the next ones are about to be decided.
+    Composed,
 }
 
 /// Why a command ends otherwise than the handler planned.
@@ -61,6 +69,8 @@ pub(crate) enum Doom {
     InvalidPlan,
     /// The ring was reset: no completion at all.
     RingReset,
+    /// A step of a command that is doomed.
+    Parent,
 }
 
 impl Doom {
@@ -93,7 +103,7 @@ pub(crate) struct Slot {
     pub ops: Vec<Op>,
     /// Operations of `ops` that were started.
     pub started: usize,
-    /// Operations that were started and have not ended.
+    /// Operations that were started and have not ended; for a composite command, its steps.
     pub running: usize,
     /// A barrier operation runs: nothing may start beside it.
     pub behind_barrier: bool,
@@ -113,6 +123,14 @@ pub(crate) struct Slot {
     pub since: Option<Instant>,
     /// Its time is over, and that was told.
     pub is_late: bool,
+    /// For a composite command: what decides its steps.
+    pub composition: Option<Box<Composition>>,
+    /// For a step: whose it is.
+    pub step: Option<Step>,
+    /// No command: the stores are asked how much room they have.
+    pub asks_space: bool,
+    /// The field that is wrong, if it ends so.
+    pub specific: Option<SenseKeySpecific>,
     scratch: Vec<Scratch>,
 }
 
@@ -126,6 +144,26 @@ enum Scratch {
 }
 
 impl Slot {
+    /// The command of the initiator that it belongs to.
+    pub(crate) fn parent(&self) -> Option<SlotIndex> {
+        self.step.as_ref().map(|step| step.parent)
+    }
+
+    /// A composite command whose GOOD was told.
+    pub(crate) fn is_early(&self) -> bool {
+        self.composition.as_ref().is_some_and(|composition| composition.is_early)
+    }
+
+    /// A composite command one of whose steps has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.composition.as_ref().is_some_and(|composition| composition.failure.is_some())
+    }
+
+    /// Bytes of the data buffer that came with it.
+    pub(crate) fn data_room(&self) -> u64 {
+        self.request.data.iter().map(|extent| extent.length).fold(0, u64::saturating_add)
+    }
+
     /// The blocks that the command touches, if it does.
     pub(crate) fn window(&self) -> Option<Window> {
         self.block.map(|block| Window::new(block.offset, block.length))
@@ -194,6 +232,14 @@ impl Slot {
         }
     }
 
+    /// Takes a scratch buffer out for good. None if it is not there, or lent.
+    pub(crate) fn take_scratch(&mut self, buffer: BufferId) -> Option<Vec<u8>> {
+        match std::mem::take(self.place(buffer)?) {
+            Scratch::Here(bytes) => Some(bytes),
+            Scratch::Missing | Scratch::Lent => None,
+        }
+    }
+
     /// Bytes of scratch buffers; none may be lent.
     fn scratch_bytes(&self) -> usize {
         let bytes = |place: &Scratch| if let Scratch::Here(bytes) = place { bytes.len() } else { 0 };
@@ -236,6 +282,10 @@ impl Slot {
         self.handed = None;
         self.since = None;
         self.is_late = false;
+        self.composition = None;
+        self.step = None;
+        self.asks_space = false;
+        self.specific = None;
         self.scratch.clear();
     }
 }
@@ -246,20 +296,45 @@ pub(crate) struct Table {
     free: Vec<SlotIndex>,
     sequence: u64,
     map: Arc<Mapping>,
+    /// Where steps have the bytes that are not the initiator's, once there was one.
+    work: Option<Arc<Mapping>>,
+    /// Slots that are steps.
+    steps: usize,
     /// Bytes that scratch buffers may still take.
     scratch_room: usize,
 }
 
 impl Table {
     pub(crate) fn new(map: Arc<Mapping>) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), sequence: 0, map, scratch_room: MAX_SCRATCH }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            sequence: 0,
+            map,
+            work: None,
+            steps: 0,
+            scratch_room: MAX_SCRATCH,
+        }
+    }
+
+    /// Memory for steps was made.
+    pub(crate) fn set_work(&mut self, map: Arc<Mapping>) {
+        self.work = Some(map);
+    }
+
+    /// A slot for a step of a composite command.
+    pub(crate) fn take_for(&mut self, step: Step) -> Option<SlotIndex> {
+        let index = self.take()?;
+        self.slots[index].step = Some(step);
+        self.steps += 1;
+        Some(index)
     }
 
     /// A free slot with a tag that was never used before, or None if the table is full.
     pub(crate) fn take(&mut self) -> Option<SlotIndex> {
         let index = match self.free.pop() {
             Some(index) => index,
-            None if self.slots.len() < MAX_COMMANDS => {
+            None if self.slots.len() < MAX_SLOTS => {
                 self.slots.push(Slot::default());
                 self.free.reserve(self.slots.len());
                 self.slots.len() - 1
@@ -277,6 +352,7 @@ impl Table {
         debug_assert!(self.slots[index].outstanding.is_none(), "a slot is given back with its entry open");
         debug_assert!(!self.free.contains(&index), "a slot is given back twice");
         self.scratch_room += self.slots[index].scratch_bytes();
+        self.steps -= usize::from(self.slots[index].step.is_some());
         self.slots[index].clear();
         self.free.push(index);
     }
@@ -294,14 +370,19 @@ impl Table {
         &self.slots[index]
     }
 
-    /// Commands in progress.
+    /// Slots in use: commands in progress and their steps.
     pub(crate) fn in_use(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
+    /// Commands in progress.
+    pub(crate) fn commands(&self) -> usize {
+        self.in_use() - self.steps
+    }
+
     /// Room for another command.
     pub(crate) fn has_room(&self) -> bool {
-        self.in_use() < MAX_COMMANDS
+        self.commands() < MAX_COMMANDS
     }
 
     /// Indices of the slots that ever existed; free ones have [`Stage::Free`].
@@ -319,8 +400,22 @@ impl Table {
 
     /// Zeroes the data-in buffer unless that was done: bytes of earlier commands never reach an initiator.
     pub(crate) fn fill(&mut self, index: SlotIndex) -> Result<(), BufferError> {
-        let map = Arc::clone(&self.map);
-        fill(&mut self.slots[index], &map)
+        let slot = &mut self.slots[index];
+        fill(slot, memory(slot, &self.map, self.work.as_ref()))
+    }
+
+    /// Copies bytes out of a command's data buffer, from its byte `offset` on.
+    pub(crate) fn copy_out(&self, index: SlotIndex, offset: u64, out: &mut [u8]) -> Result<(), BufferError> {
+        scatter(&self.slots[index].request.data, offset, out.len(), |at, start, length| {
+            self.map.copy_out(at, &mut out[start..start + length]).map_err(|_| BufferError::Lost)
+        })
+    }
+
+    /// Copies bytes into a command's data buffer, from its byte `offset` on.
+    pub(crate) fn copy_in(&self, index: SlotIndex, offset: u64, bytes: &[u8]) -> Result<(), BufferError> {
+        scatter(&self.slots[index].request.data, offset, bytes.len(), |at, start, length| {
+            self.map.copy_in(at, &bytes[start..start + length]).map_err(|_| BufferError::Lost)
+        })
     }
 
     /// Copies an answer of the host into the data-in buffer, as much as fits; the rest is zeroed.
@@ -345,6 +440,14 @@ impl Table {
     }
 }
 
+/// The memory that a slot's buffer lies in. Work memory is there before the first step that uses it.
+fn memory<'a>(slot: &Slot, ring: &'a Arc<Mapping>, work: Option<&'a Arc<Mapping>>) -> &'a Arc<Mapping> {
+    match &slot.step {
+        Some(step) if step.in_work => work.unwrap_or(ring),
+        _ => ring,
+    }
+}
+
 fn fill(slot: &mut Slot, map: &Mapping) -> Result<(), BufferError> {
     // A command without data may come with a buffer all the same, and it may be one that the initiator gets to see.
     if slot.direction != Direction::FromInitiator && !slot.filled {
@@ -359,14 +462,14 @@ fn fill(slot: &mut Slot, map: &Mapping) -> Result<(), BufferError> {
 /// Calls `piece(map offset, start in the caller's bytes, length)` for each part of `[offset, offset + length)` of a
 /// scattered buffer.
 fn scatter(
-    slot: &Slot,
-    offset: u32,
+    extents: &[Extent],
+    offset: u64,
     length: usize,
     mut piece: impl FnMut(u64, usize, usize) -> Result<(), BufferError>,
 ) -> Result<(), BufferError> {
-    let mut skip = u64::from(offset);
+    let mut skip = offset;
     let mut done = 0;
-    for extent in &slot.request.data {
+    for extent in extents {
         if done == length {
             break;
         }
@@ -384,16 +487,17 @@ fn scatter(
 
 impl Buffers for Table {
     fn take(&mut self, tag: Tag, buffer: BufferId, offset: u32, out: &mut [u8]) -> Result<(), BufferError> {
-        let map = Arc::clone(&self.map);
+        let (ring, work) = (Arc::clone(&self.map), self.work.clone());
         let slot = self.find(tag)?;
         if buffer == BufferId::DATA {
+            let map = memory(slot, &ring, work.as_ref());
             if slot.direction != Direction::FromInitiator {
                 return Err(BufferError::WrongDirection);
             }
             if u64::from(offset) + out.len() as u64 > slot.data_length {
                 return Err(BufferError::OutOfRange);
             }
-            return scatter(slot, offset, out.len(), |at, start, length| {
+            return scatter(&slot.request.data, u64::from(offset), out.len(), |at, start, length| {
                 map.copy_out(at, &mut out[start..start + length]).map_err(|_| BufferError::Lost)
             });
         }
@@ -410,10 +514,11 @@ impl Buffers for Table {
     }
 
     fn put(&mut self, tag: Tag, buffer: BufferId, offset: u32, data: &[u8]) -> Result<(), BufferError> {
-        let map = Arc::clone(&self.map);
+        let (ring, work) = (Arc::clone(&self.map), self.work.clone());
         let room = self.scratch_room;
         let slot = self.find(tag)?;
         if buffer == BufferId::DATA {
+            let map = memory(slot, &ring, work.as_ref());
             if slot.direction != Direction::ToInitiator {
                 return Err(BufferError::WrongDirection);
             }
@@ -423,8 +528,8 @@ impl Buffers for Table {
             if slot.running > 0 {
                 return Err(BufferError::InUse);
             }
-            fill(slot, &map)?;
-            return scatter(slot, offset, data.len(), |at, start, length| {
+            fill(slot, map)?;
+            return scatter(&slot.request.data, u64::from(offset), data.len(), |at, start, length| {
                 map.copy_in(at, &data[start..start + length]).map_err(|_| BufferError::Lost)
             });
         }
@@ -455,130 +560,4 @@ impl Buffers for Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use lunbox_contract::{OpError, OpFailure, OpFlags, OpKind, StoreId};
-
-    fn op(barrier: bool) -> Op {
-        Op {
-            kind: OpKind::Flush,
-            store: StoreId(0),
-            store_offset: 0,
-            buffer: BufferId::DATA,
-            buffer_offset: 0,
-            length: 0,
-            flags: OpFlags { barrier, ..OpFlags::default() },
-        }
-    }
-
-    /// Starts what may start; returns how many that were.
-    fn start(slot: &mut Slot) -> usize {
-        let before = slot.started;
-        while let Some(op) = slot.next_operation() {
-            slot.started += 1;
-            slot.running += 1;
-            slot.behind_barrier = op.flags.barrier;
-        }
-        slot.started - before
-    }
-
-    fn end(slot: &mut Slot, position: usize, failed: bool) {
-        slot.running -= 1;
-        if slot.ops[position].flags.barrier {
-            slot.behind_barrier = false;
-        }
-        if failed {
-            slot.result.first_error = Some(OpFailure { index: 0, error: OpError::Io });
-        }
-    }
-
-    fn list(barriers: [bool; 5]) -> Slot {
-        Slot { ops: barriers.map(op).to_vec(), ..Slot::default() }
-    }
-
-    #[test]
-    fn a_barrier_waits_for_what_stands_before_it_and_holds_back_what_stands_behind() {
-        let mut slot = list([false, false, true, false, false]);
-        assert_eq!(start(&mut slot), 2);
-        end(&mut slot, 1, false);
-        assert_eq!(start(&mut slot), 0, "one before the barrier still runs");
-        end(&mut slot, 0, false);
-        assert_eq!(start(&mut slot), 1, "the barrier runs alone");
-        end(&mut slot, 2, false);
-        assert_eq!(start(&mut slot), 2);
-    }
-
-    #[test]
-    fn a_failure_keeps_what_stands_behind_the_next_barrier_from_starting() {
-        let mut slot = list([false, false, true, false, false]);
-        start(&mut slot);
-        end(&mut slot, 0, true);
-        end(&mut slot, 1, false);
-        assert_eq!(slot.next_operation(), None);
-        assert_eq!((slot.started, slot.running), (5, 0), "the list has ended");
-    }
-
-    #[test]
-    fn a_failed_barrier_ends_the_list_and_a_failure_within_a_group_does_not() {
-        let mut slot = list([true, false, false, false, true]);
-        assert_eq!(start(&mut slot), 1);
-        end(&mut slot, 0, true);
-        assert_eq!(slot.next_operation(), None);
-        assert_eq!(slot.started, 5);
-
-        let mut slot = list([false, false, false, false, false]);
-        assert_eq!(start(&mut slot), 5, "no barrier: all at once");
-    }
-
-    #[test]
-    fn scratch_buffers_are_lent_to_one_operation_at_a_time_and_stay_within_the_limit() {
-        let mut slot = Slot::default();
-        let mut room = 1000;
-        let mut lend = |slot: &mut Slot, buffer, end, grow| slot.lend_scratch(buffer, end, grow, &mut room);
-        assert!(lend(&mut slot, BufferId(1), 512, false).is_none(), "nothing was put into it");
-        let lent = lend(&mut slot, BufferId(1), 512, true).unwrap();
-        assert!(lend(&mut slot, BufferId(1), 512, true).is_none(), "in use");
-        slot.return_scratch(BufferId(1), lent);
-        assert_eq!(lend(&mut slot, BufferId(1), 100, false).map(|bytes| bytes.len()), Some(512));
-        assert!(lend(&mut slot, BufferId(2), 489, true).is_none(), "more than what is left for all");
-        assert_eq!(lend(&mut slot, BufferId(2), 488, true).map(|bytes| bytes.len()), Some(488));
-        assert!(lend(&mut slot, BufferId(16), 1, true).is_none());
-        assert!(lend(&mut slot, BufferId::DATA, 1, true).is_none());
-    }
-
-    #[test]
-    fn scratch_memory_of_all_commands_is_limited_and_comes_back() {
-        let mut table = Table::new(Arc::new(Mapping::anonymous(4096).unwrap()));
-        let mut taken = Vec::new();
-        let refused = loop {
-            let index = table.take().unwrap();
-            table.slot(index).stage = Stage::Parked;
-            taken.push(index);
-            let tag = Tag(table.slot(index).tag);
-            let put = (1..=15).try_for_each(|n| table.put(tag, BufferId(n), MAX_SCRATCH_BYTES - 1, b"x"));
-            if put.is_err() {
-                break put;
-            }
-        };
-        assert_eq!(refused, Err(BufferError::OutOfRange));
-        assert_eq!(taken.len(), 5, "four times 15 MiB fit");
-        taken.into_iter().for_each(|index| table.give_back(index));
-        assert_eq!(table.scratch_room, MAX_SCRATCH);
-    }
-
-    #[test]
-    fn tags_are_never_used_twice_and_stale_ones_find_nothing() {
-        let map = Arc::new(Mapping::anonymous(4096).unwrap());
-        let mut table = Table::new(map);
-        let mut seen = std::collections::HashSet::new();
-        for _ in 0..1000 {
-            let index = table.take().unwrap();
-            table.slot(index).stage = Stage::Parked;
-            let tag = Tag(table.slot(index).tag);
-            assert!(seen.insert(tag));
-            assert_eq!(table.put(tag, BufferId(1), 0, b"x"), Ok(()));
-            table.give_back(index);
-            assert_eq!(table.put(tag, BufferId(1), 0, b"x"), Err(BufferError::UnknownTag));
-        }
-    }
-}
+mod tests;

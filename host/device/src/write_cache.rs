@@ -44,6 +44,8 @@ impl DeviceLoop {
             let _ = reply.send(refused("the handler has none"));
         } else if self.switch.is_some() {
             let _ = reply.send(refused("it is being switched already; try again"));
+        } else if self.background > 0 {
+            let _ = reply.send(refused("the medium is being formatted; try again when that has ended"));
         } else {
             self.switch = Some(PendingSwitch { on, claim, reply });
             self.begin_anonymous_unasked();

@@ -129,6 +129,8 @@ fn config() -> DeviceConfig {
         read_only: false,
         discard_zeroes: true,
         can_grow: true,
+        physical_block_size: 0,
+        discard_granularity: 4096,
     };
     DeviceConfig {
         name: "bench".to_owned(),

@@ -21,6 +21,7 @@ wasmtime::component::bindgen!({
             include lunbox:handler/with-block-unmap@0.1.0;
             include lunbox:handler/with-block-write-zeroes@0.1.0;
             include lunbox:handler/with-block-compare-and-write@0.1.0;
+            include lunbox:handler/with-block-lba-status@0.1.0;
             include lunbox:handler/with-state@0.1.0;
             include lunbox:handler/with-events@0.1.0;
             include lunbox:handler/with-options@0.1.0;

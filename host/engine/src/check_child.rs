@@ -103,6 +103,8 @@ impl Question {
             read_only,
             discard_zeroes: true,
             can_grow: true,
+            physical_block_size: 0,
+            discard_granularity: BLOCK_SIZE,
         };
         DeviceConfig {
             name: "(check)".to_owned(),

@@ -16,6 +16,9 @@ use crate::text::one_line;
 /// Longest text of a refusal in bytes.
 const MAX_MESSAGE: usize = 1024;
 
+/// Most logical blocks of a physical one: READ CAPACITY (16) has four bits for their exponent (SBC-4 5.21.2).
+const MAX_LOGICAL_PER_PHYSICAL: u32 = 1 << 15;
+
 /// Longest CDB of SCSI (SPC-5 4.2.3: variable length, 8 + 252 bytes).
 const MAX_CDB: usize = 260;
 
@@ -93,6 +96,7 @@ pub(crate) fn op(op: wit::Op) -> Op {
             wit::OpKind::Flush => OpKind::Flush,
             wit::OpKind::Discard => OpKind::Discard,
             wit::OpKind::WriteZeroes => OpKind::WriteZeroes,
+            wit::OpKind::Extents => OpKind::Extents,
         },
         store: StoreId(op.store),
         store_offset: op.store_offset,
@@ -103,6 +107,7 @@ pub(crate) fn op(op: wit::Op) -> Op {
             barrier: op.flags.contains(wit::OpFlags::BARRIER),
             zero_at_eof: op.flags.contains(wit::OpFlags::ZERO_AT_EOF),
             durable: op.flags.contains(wit::OpFlags::DURABLE),
+            may_unmap: op.flags.contains(wit::OpFlags::MAY_UNMAP),
         },
     }
 }
@@ -162,16 +167,27 @@ fn store_info(store: &StoreInfo) -> wit::StoreInfo {
         read_only: store.read_only,
         discard_zeroes: store.discard_zeroes,
         can_grow: store.can_grow,
+        physical_block_size: store.physical_block_size,
+        discard_granularity: store.discard_granularity,
     }
 }
 
 pub(crate) fn device_info(info: wit::DeviceInfo, block_size: u32) -> Result<DeviceInfo, Fault> {
-    let wit::DeviceInfo { size, write_cache, solid_state } = info;
+    let wit::DeviceInfo { size, write_cache, solid_state, physical_block_size } = info;
     if size == 0 || !size.is_multiple_of(u64::from(block_size)) {
         let problem = format!("device-info.size: {size} is no multiple of the block size {block_size}, or 0");
         return Err(Fault::Contract(problem));
     }
-    Ok(DeviceInfo { size, write_cache, solid_state })
+    let fits = physical_block_size.is_power_of_two()
+        && physical_block_size >= block_size
+        && physical_block_size / block_size.max(1) <= MAX_LOGICAL_PER_PHYSICAL;
+    if physical_block_size != 0 && !fits {
+        return Err(Fault::Contract(format!(
+            "device-info.physical-block-size: {physical_block_size} is neither 0 nor a power of two from the block size \
+             {block_size} to {MAX_LOGICAL_PER_PHYSICAL} times it"
+        )));
+    }
+    Ok(DeviceInfo { size, write_cache, solid_state, physical_block_size })
 }
 
 /// A refusal, fit for a log.
@@ -247,7 +263,7 @@ mod tests {
             buffer: 3,
             buffer_offset: 4,
             length: 5,
-            flags: wit::OpFlags::BARRIER | wit::OpFlags::DURABLE,
+            flags: wit::OpFlags::BARRIER | wit::OpFlags::DURABLE | wit::OpFlags::MAY_UNMAP,
         }
     }
 
@@ -265,7 +281,7 @@ mod tests {
             buffer: BufferId(3),
             buffer_offset: 4,
             length: 5,
-            flags: OpFlags { barrier: true, zero_at_eof: false, durable: true },
+            flags: OpFlags { barrier: true, zero_at_eof: false, durable: true, may_unmap: true },
         };
         assert_eq!(outcome(wit::Outcome::Io(op())), Ok(Outcome::Io(expected)));
         assert_eq!(outcome(wit::Outcome::More(vec![op()])), Ok(Outcome::More(vec![expected])));
@@ -311,9 +327,15 @@ mod tests {
 
     #[test]
     fn a_device_has_whole_blocks() {
-        let info = |size| device_info(wit::DeviceInfo { size, write_cache: true, solid_state: false }, 4096);
-        assert!(info(8192).is_ok());
-        assert!(matches!(info(0), Err(Fault::Contract(_))));
-        assert!(matches!(info(512), Err(Fault::Contract(_))));
+        let info = |size, physical_block_size| {
+            let info = wit::DeviceInfo { size, write_cache: true, solid_state: false, physical_block_size };
+            device_info(info, 4096)
+        };
+        for physical in [0, 4096, 8192, 4096 << 15] {
+            assert_eq!(info(8192, physical).map(|info| info.physical_block_size), Ok(physical));
+        }
+        for (size, physical) in [(0, 0), (512, 0), (8192, 512), (8192, 12288), (8192, 4096 << 16)] {
+            assert!(matches!(info(size, physical), Err(Fault::Contract(_))), "{size} {physical}");
+        }
     }
 }

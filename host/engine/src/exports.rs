@@ -5,8 +5,8 @@ use wasmtime::{AsContextMut, Store};
 
 use crate::Abilities;
 use crate::bindings::exports::lunbox::handler::{
-    block, block_batch, block_compare_and_write, block_unmap, block_write_zeroes, cdb, events, handler,
-    options, resize, state,
+    block, block_batch, block_compare_and_write, block_lba_status, block_unmap, block_write_zeroes, cdb,
+    events, handler, options, resize, state,
 };
 use crate::context::Context;
 
@@ -20,6 +20,7 @@ pub(crate) struct ExportIndices {
     unmap: Option<block_unmap::GuestIndices>,
     write_zeroes: Option<block_write_zeroes::GuestIndices>,
     compare_and_write: Option<block_compare_and_write::GuestIndices>,
+    lba_status: Option<block_lba_status::GuestIndices>,
     state: Option<state::GuestIndices>,
     events: Option<events::GuestIndices>,
     options: Option<options::GuestIndices>,
@@ -43,6 +44,7 @@ impl ExportIndices {
                 .compare_and_write
                 .then(|| block_compare_and_write::GuestIndices::new(pre))
                 .transpose()?,
+            lba_status: abilities.lba_status.then(|| block_lba_status::GuestIndices::new(pre)).transpose()?,
             state: abilities.state.then(|| state::GuestIndices::new(pre)).transpose()?,
             events: abilities.events.then(|| events::GuestIndices::new(pre)).transpose()?,
             options: abilities.options.then(|| options::GuestIndices::new(pre)).transpose()?,
@@ -60,6 +62,7 @@ pub(crate) struct Exports {
     pub(crate) unmap: Option<block_unmap::Guest>,
     pub(crate) write_zeroes: Option<block_write_zeroes::Guest>,
     pub(crate) compare_and_write: Option<block_compare_and_write::Guest>,
+    pub(crate) lba_status: Option<block_lba_status::Guest>,
     pub(crate) state: Option<state::Guest>,
     pub(crate) events: Option<events::Guest>,
     pub(crate) options: Option<options::Guest>,
@@ -83,6 +86,8 @@ impl Exports {
             indices.write_zeroes.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let compare_and_write =
             indices.compare_and_write.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
+        let lba_status =
+            indices.lba_status.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let state = indices.state.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let events = indices.events.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
         let options = indices.options.as_ref().map(|found| found.load(&mut store, instance)).transpose()?;
@@ -95,6 +100,7 @@ impl Exports {
             unmap,
             write_zeroes,
             compare_and_write,
+            lba_status,
             state,
             events,
             options,

@@ -78,11 +78,11 @@ pub trait Handler {
     /// See [`Handler`]; [`Fault::Host`] without [`Abilities::resize`].
     fn resize(&mut self, size: u64) -> Result<Result<(), ConfigError>, Fault>;
 
-    /// What UNMAP may ask for; called once, after `configure`.
+    /// What UNMAP may ask for; called once, after `configure`. `None`: this device can not unmap.
     ///
     /// # Errors
     /// See [`Handler`]; [`Fault::Host`] without [`Abilities::unmap`].
-    fn unmap_limits(&mut self) -> Result<UnmapLimits, Fault> {
+    fn unmap_limits(&mut self) -> Result<Option<UnmapLimits>, Fault> {
         Err(Fault::lacks("block-unmap"))
     }
 
@@ -121,6 +121,15 @@ pub trait Handler {
         _fua: bool,
     ) -> Result<Outcome, Fault> {
         Err(Fault::lacks("block-compare-and-write"))
+    }
+
+    /// Plans a list of what is allocated; offset and length in bytes. Buffer 0 is filled with
+    /// [`ExtentRecord`](lunbox_contract::ExtentRecord)s.
+    ///
+    /// # Errors
+    /// See [`Handler`]; [`Fault::Host`] without [`Abilities::lba_status`].
+    fn lba_status(&mut self, _tag: Tag, _offset: u64, _length: u64) -> Result<Outcome, Fault> {
+        Err(Fault::lacks("block-lba-status"))
     }
 
     /// The state that a newer version takes over, at most [`MAX_STATE_BYTES`]; the last call of this instance.
@@ -203,6 +212,8 @@ pub struct Abilities {
     pub write_zeroes: bool,
     /// `block-compare-and-write`.
     pub compare_and_write: bool,
+    /// `block-lba-status`.
+    pub lba_status: bool,
     /// `state`.
     pub state: bool,
     /// `events`.

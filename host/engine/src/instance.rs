@@ -243,12 +243,13 @@ impl Handler for Instance {
         Ok(answer.map_err(|refusal| convert::config_error(&refusal)))
     }
 
-    fn unmap_limits(&mut self) -> Result<UnmapLimits, Fault> {
+    fn unmap_limits(&mut self) -> Result<Option<UnmapLimits>, Fault> {
         let limits = self.call(
             |exports, store| exports.unmap.as_ref().map(|unmap| unmap.call_limits(store)).transpose(),
             Ok,
         )?;
-        limits.map(convert::unmap_limits).ok_or_else(|| Fault::lacks("block-unmap"))
+        let limits = limits.ok_or_else(|| Fault::lacks("block-unmap"))?;
+        Ok(limits.map(convert::unmap_limits))
     }
 
     fn unmap(&mut self, tag: Tag, offset: u64, length: u64) -> Result<Outcome, Fault> {
@@ -277,6 +278,13 @@ impl Handler for Instance {
         let compare_and_write =
             exports.compare_and_write.as_ref().ok_or_else(|| Fault::lacks("block-compare-and-write"))?;
         let answer = compare_and_write.call_compare_and_write(store, tag.0, offset, length, fua);
+        self.finish(answer)
+    }
+
+    fn lba_status(&mut self, tag: Tag, offset: u64, length: u64) -> Result<Outcome, Fault> {
+        let (exports, store) = self.enter()?;
+        let lba_status = exports.lba_status.as_ref().ok_or_else(|| Fault::lacks("block-lba-status"))?;
+        let answer = lba_status.call_lba_status(store, tag.0, offset, length);
         self.finish(answer)
     }
 

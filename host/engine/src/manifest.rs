@@ -73,7 +73,7 @@ impl Manifest {
 type Ability = fn(&mut Abilities) -> &mut bool;
 
 /// The abilities by the names of their interfaces.
-const NAMES: [(&str, Ability); 10] = [
+const NAMES: [(&str, Ability); 11] = [
     ("block", |abilities| &mut abilities.block),
     ("block-batch", |abilities| &mut abilities.batch),
     ("cdb", |abilities| &mut abilities.cdb),
@@ -81,6 +81,7 @@ const NAMES: [(&str, Ability); 10] = [
     ("block-unmap", |abilities| &mut abilities.unmap),
     ("block-write-zeroes", |abilities| &mut abilities.write_zeroes),
     ("block-compare-and-write", |abilities| &mut abilities.compare_and_write),
+    ("block-lba-status", |abilities| &mut abilities.lba_status),
     ("state", |abilities| &mut abilities.state),
     ("events", |abilities| &mut abilities.events),
     ("options", |abilities| &mut abilities.options),

@@ -10,8 +10,8 @@ use lunbox_contract::{
     Outcome, Schema, StoreId, Tag, UnmapLimits,
 };
 use lunbox_sdk::{
-    Block, BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Cdb, Events, Handler as Author, Options,
-    Resize, State,
+    Block, BlockCompareAndWrite, BlockLbaStatus, BlockUnmap, BlockWriteZeroes, Cdb, Events,
+    Handler as Author, Options, Resize, State,
 };
 
 use crate::{Abilities, Fault, Handler, HandlerFactory, Limits, SharedBuffers};
@@ -31,10 +31,11 @@ pub struct NativeFactory<H> {
 
 type CdbFn<H> = fn(&mut H, &CdbCommand<'_>, &mut dyn Buffers) -> Outcome;
 type ResizeFn<H> = fn(&mut H, u64) -> Result<(), ConfigError>;
-type UnmapLimitsFn<H> = fn(&mut H) -> UnmapLimits;
+type UnmapLimitsFn<H> = fn(&mut H) -> Option<UnmapLimits>;
 type UnmapFn<H> = fn(&mut H, Tag, u64, u64, &mut dyn Buffers) -> Outcome;
 type WriteZeroesFn<H> = fn(&mut H, Tag, u64, u64, bool, bool, &mut dyn Buffers) -> Outcome;
 type CompareAndWriteFn<H> = fn(&mut H, Tag, u64, u64, bool, &mut dyn Buffers) -> Outcome;
+type LbaStatusFn<H> = fn(&mut H, Tag, u64, u64, &mut dyn Buffers) -> Outcome;
 type SaveFn<H> = fn(&mut H) -> Result<Vec<u8>, String>;
 type RestoreFn<H> = fn(&mut H, &[u8]) -> Result<(), String>;
 
@@ -46,6 +47,7 @@ struct Table<H> {
     unmap: Option<(UnmapLimitsFn<H>, UnmapFn<H>)>,
     write_zeroes: Option<WriteZeroesFn<H>>,
     compare_and_write: Option<CompareAndWriteFn<H>>,
+    lba_status: Option<LbaStatusFn<H>>,
     state: Option<(SaveFn<H>, RestoreFn<H>)>,
     events: Option<fn(&mut H, Event, StoreId)>,
 }
@@ -68,6 +70,7 @@ impl<H: Author + Block> NativeFactory<H> {
             unmap: None,
             write_zeroes: None,
             compare_and_write: None,
+            lba_status: None,
             state: None,
             events: None,
         };
@@ -124,6 +127,16 @@ impl<H: Author + Block> NativeFactory<H> {
         self
     }
 
+    /// `H` tells what is allocated.
+    #[must_use]
+    pub fn with_lba_status(mut self) -> Self
+    where
+        H: BlockLbaStatus,
+    {
+        self.table.lba_status = Some(H::lba_status);
+        self
+    }
+
     /// `H` hands its state on.
     #[must_use]
     pub fn with_state(mut self) -> Self
@@ -175,6 +188,7 @@ impl<H: Author + Block> HandlerFactory for NativeFactory<H> {
             unmap: self.table.unmap.is_some(),
             write_zeroes: self.table.write_zeroes.is_some(),
             compare_and_write: self.table.compare_and_write.is_some(),
+            lba_status: self.table.lba_status.is_some(),
             state: self.table.state.is_some(),
             events: self.table.events.is_some(),
             options: self.schema.is_some(),
@@ -253,7 +267,7 @@ impl<H: Author + Block> Handler for Native<H> {
         self.call(|handler, _| resize(handler, size))
     }
 
-    fn unmap_limits(&mut self) -> Result<UnmapLimits, Fault> {
+    fn unmap_limits(&mut self) -> Result<Option<UnmapLimits>, Fault> {
         let (limits, _) = table_entry(self.table.unmap, "block-unmap")?;
         self.call(|handler, _| limits(handler))
     }
@@ -278,6 +292,11 @@ impl<H: Author + Block> Handler for Native<H> {
     fn compare_and_write(&mut self, tag: Tag, offset: u64, length: u64, fua: bool) -> Result<Outcome, Fault> {
         let compare_and_write = table_entry(self.table.compare_and_write, "block-compare-and-write")?;
         self.call(|handler, buffers| compare_and_write(handler, tag, offset, length, fua, buffers))
+    }
+
+    fn lba_status(&mut self, tag: Tag, offset: u64, length: u64) -> Result<Outcome, Fault> {
+        let lba_status = table_entry(self.table.lba_status, "block-lba-status")?;
+        self.call(|handler, buffers| lba_status(handler, tag, offset, length, buffers))
     }
 
     fn save(&mut self) -> Result<Result<Vec<u8>, String>, Fault> {

@@ -53,6 +53,7 @@ fn judge(imports: &[&str], exports: &[&str]) -> Result<Abilities, LoadError> {
         unmap: has("block-unmap"),
         write_zeroes: has("block-write-zeroes"),
         compare_and_write: has("block-compare-and-write"),
+        lba_status: has("block-lba-status"),
         state: has("state"),
         events: has("events"),
         options: has("options"),

@@ -41,7 +41,7 @@ fn echo(answer: Result<Outcome, Fault>) -> (u32, u64, u64, OpFlags) {
     (op.buffer_offset, op.store_offset, op.length, op.flags)
 }
 
-const NO_FLAGS: OpFlags = OpFlags { barrier: false, zero_at_eof: false, durable: false };
+const NO_FLAGS: OpFlags = OpFlags { barrier: false, zero_at_eof: false, durable: false, may_unmap: false };
 
 #[test]
 fn all_abilities_are_seen() {
@@ -53,6 +53,7 @@ fn all_abilities_are_seen() {
         unmap: true,
         write_zeroes: true,
         compare_and_write: true,
+        lba_status: true,
         state: true,
         events: true,
         options: true,
@@ -118,13 +119,17 @@ fn cdbs_cross_byte_by_byte() {
 fn thin_provisioning_calls_cross() {
     for mut handler in handlers() {
         let limits = UnmapLimits { max_length: 1 << 30, granularity: 4096, reads_zeroes: true };
-        assert_eq!(handler.unmap_limits(), Ok(limits));
+        assert_eq!(handler.unmap_limits(), Ok(Some(limits)));
         assert_eq!(echo(handler.unmap(Tag(1), 2, 3)), (1, 2, 3, NO_FLAGS));
-        let flags = OpFlags { barrier: true, ..NO_FLAGS };
+        let flags = OpFlags { may_unmap: true, ..NO_FLAGS };
         assert_eq!(echo(handler.write_zeroes(Tag(4), 5, 6, true, false)), (4, 5, 6, flags));
         let flags = OpFlags { durable: true, ..NO_FLAGS };
         assert_eq!(echo(handler.write_zeroes(Tag(4), 5, 6, false, true)), (4, 5, 6, flags));
         assert_eq!(echo(handler.compare_and_write(Tag(7), 8, 9, true)), (7, 8, 9, flags));
+        assert_eq!(
+            handler.lba_status(Tag(1), 512, 1024),
+            Ok(Outcome::Io(Op::extents(StoreId(7), 512, 1024)))
+        );
     }
 }
 

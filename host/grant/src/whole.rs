@@ -116,6 +116,8 @@ pub fn open_requests(
             read_only: store.read_only(),
             discard_zeroes: store.discard_zeroes(),
             can_grow: store.can_grow(),
+            physical_block_size: store.physical_block_size(),
+            discard_granularity: store.discard_granularity(),
         };
         opened.stores.push(OpenedStore { store, info });
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use lunbox_iscsi::lun::{CommandId, Data, Ended, LogicalUnit, Refusal, TaskManagement};
 use lunbox_iscsi::{LunConfig, Server, ServerLimits, ServerOptions};
 use lunbox_scsi::{
-    BlockSize, Bytes, Command, Geometry, Identity, LogicalUnit as Unit, Sense, decode, parameter_data,
+    BlockSize, Bytes, Command, Geometry, Identity, LogicalUnit as Unit, Sense, decode_for, parameter_data,
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -51,7 +51,7 @@ impl Memory {
     }
 
     fn execute(&mut self, cdb: &[u8], data: Data<'_>, into: &mut Vec<u8>) -> Result<(), Sense> {
-        let command = decode(cdb)?;
+        let command = decode_for(&self.unit, cdb)?;
         if let Some(answer) = parameter_data(&command, &self.unit, into) {
             return answer;
         }

@@ -159,6 +159,20 @@ impl Mapping {
         transfer(Direction::IntoMapping, local, remote, offset)
     }
 
+    /// Gives the pages of a range back to the kernel: of anonymous memory they read as zeros and take no room until
+    /// they are touched again. The range should be made of whole pages.
+    ///
+    /// # Errors
+    /// The errno of madvise; EINVAL for a range that is not inside of the mapping.
+    pub fn discard(&self, offset: u64, length: u64) -> nix::Result<()> {
+        let span = self.span(offset, length).map_err(|_| nix::Error::EINVAL)?;
+        // SAFETY: needed to give memory back while the mapping lives. The range lies inside of the mapping, and nobody
+        // has references into it: what is read there later is zeros, as after the mapping was made.
+        let result =
+            unsafe { libc::madvise(span.address as *mut libc::c_void, span.length, libc::MADV_DONTNEED) };
+        nix::errno::Errno::result(result).map(drop)
+    }
+
     /// Fills a range with zeros; a vanished page is an error. One system call for each 64 KiB.
     ///
     /// # Errors
@@ -365,6 +379,18 @@ mod tests {
         assert_eq!(map.replace_u32(8, 0, 6), Ok(false));
         assert_eq!(map.load_u32(8), Ok(5));
         assert!(map.replace_u32(4096, 0, 0).is_err());
+    }
+
+    #[test]
+    fn discarded_pages_of_anonymous_memory_read_as_zeros_and_their_neighbours_stay() {
+        let map = Mapping::anonymous(3 * 4096).unwrap();
+        map.copy_in(0, &[0xaa; 3 * 4096]).unwrap();
+        map.discard(4096, 4096).unwrap();
+        let mut all = vec![1; 3 * 4096];
+        map.copy_out(0, &mut all).unwrap();
+        assert!(all[..4096].iter().chain(&all[8192..]).all(|&byte| byte == 0xaa));
+        assert!(all[4096..8192].iter().all(|&byte| byte == 0));
+        assert_eq!(map.discard(4096, 3 * 4096), Err(nix::Error::EINVAL));
     }
 
     #[test]

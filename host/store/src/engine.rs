@@ -24,7 +24,7 @@ const EPOLL_EVENTS: usize = 16;
 enum Kind {
     Uring {
         ring: Uring,
-        /// For ioctls; started when the first one is asked for.
+        /// For what io_uring can not do; started when the first one is asked for.
         helper: Option<Pool>,
     },
     Threads {

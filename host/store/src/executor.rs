@@ -184,7 +184,7 @@ impl Executor {
         let (offset, length) = if kind == crate::Kind::Flush { (0, 0) } else { (offset, length) };
         let operation = &mut self.slots.get(key).operation;
         operation.reset(token, store, kind, offset, length);
-        operation.transfer.load(target, kind.transfers().then_some(length), &self.regions)?;
+        operation.transfer.load(target, kind.wants(length), &self.regions)?;
         let end = offset.checked_add(length).filter(|&end| i64::try_from(end).is_ok());
         let end = end.ok_or(StoreError::Invalid)?;
         let store = self.stores.get_mut(store).ok_or(StoreError::Invalid)?;
@@ -199,9 +199,11 @@ impl Executor {
 
     /// Starts an operation, or leaves it at its store's gate.
     fn pass_gate(&mut self, key: u32) {
-        let store = self.slots.get(key).operation.store;
+        let operation = &self.slots.get(key).operation;
+        let (store, kind) = (operation.store, operation.kind);
         let pass = match &self.stores[store].0 {
-            Inner::Gated { gate, .. } => {
+            // Gates are for what commands do; this is the loop's own question, asked whenever it likes.
+            Inner::Gated { gate, .. } if kind != crate::Kind::Space => {
                 let behind = self.held.iter().any(|&other| self.slots.get(other).operation.store == store);
                 gate.arrive(behind)
             }

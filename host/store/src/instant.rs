@@ -2,15 +2,15 @@
 
 use lunbox_memory::Mapping;
 
-use crate::StoreError;
 use crate::operation::Operation;
 use crate::request::Kind;
 use crate::store::MemoryStore;
 use crate::transfer::zero_memory;
+use crate::{StoreError, extents};
 
 /// Does an operation on memory. Ranges that are written to were checked against the store's end.
 pub(crate) fn memory(
-    store: &MemoryStore,
+    store: &mut MemoryStore,
     operation: &mut Operation,
     syscalls: &mut u64,
 ) -> Result<u64, StoreError> {
@@ -21,11 +21,20 @@ pub(crate) fn memory(
             operation.transfer.fill_from(&store.mapping, offset, here, syscalls)?;
             operation.transfer.zero_rest(syscalls)?;
         }
-        Kind::Write { .. } => pour(&store.mapping, operation, syscalls)?,
+        Kind::Write { .. } => {
+            // Before it is done: a copy that fails may have been done in part.
+            store.pages.written(offset, length);
+            pour(&store.mapping, operation, syscalls)?;
+        }
         Kind::Flush => return Ok(0),
         Kind::Discard { .. } | Kind::WriteZeroes { .. } => {
+            // The ends that are no whole pages are written to.
+            store.pages.ends_written(offset, length);
             zero_memory(&store.mapping, store.page, offset, length, syscalls)?;
+            store.pages.given_back(offset, length);
         }
+        Kind::Extents => return extents::of_memory(&mut operation.transfer, &store.pages, offset, length),
+        Kind::Space => return Err(StoreError::Unsupported),
     }
     Ok(length)
 }
@@ -43,6 +52,10 @@ pub(crate) fn null(bytes: u64, operation: &mut Operation, syscalls: &mut u64) ->
         }
         Kind::Flush => return Ok(0),
         Kind::Write { .. } | Kind::Discard { .. } | Kind::WriteZeroes { .. } => {}
+        Kind::Extents => {
+            return extents::all(&mut operation.transfer, operation.offset, operation.length, false);
+        }
+        Kind::Space => return Err(StoreError::Unsupported),
     }
     Ok(operation.length)
 }

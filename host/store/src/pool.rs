@@ -25,8 +25,8 @@ struct Job {
 pub(crate) struct Finished {
     /// Slot of its operation.
     pub(crate) key: u32,
-    /// Bytes, or a negated errno.
-    pub(crate) result: i32,
+    /// Bytes or an offset, or a negated errno.
+    pub(crate) result: i64,
     /// The memory, which nobody refers to any longer.
     pub(crate) transfer: Transfer,
 }

@@ -11,6 +11,7 @@ use nix::unistd::{SysconfVar, Whence, lseek, sysconf};
 
 use crate::direct::Suited;
 use crate::gate::{Gate, GateHandle};
+use crate::pages::Pages;
 use crate::{OpenError, StoreError, syscalls};
 
 /// How a file is used.
@@ -32,6 +33,10 @@ pub(crate) struct FileStore {
     pub(crate) known_size: u64,
     /// What is done on the executor's own thread.
     pub(crate) direct: Suited,
+    /// Bytes of the unit that the medium writes at once.
+    pub(crate) physical_block: u32,
+    /// Bytes of the smallest unit whose space can be given back; 0 if none can.
+    pub(crate) discard_granularity: u32,
     /// `FALLOC_FL_PUNCH_HOLE` was refused as unsupported.
     pub(crate) lacks_punch_hole: bool,
     /// `FALLOC_FL_ZERO_RANGE` was refused as unsupported.
@@ -50,6 +55,13 @@ impl FileStore {
         Ok(u64::try_from(size).unwrap_or(0))
     }
 
+    /// A regular file reaches at least so far.
+    pub(crate) fn grown_to(&mut self, end: u64) {
+        if self.block.is_none() {
+            self.known_size = self.known_size.max(end);
+        }
+    }
+
     pub(crate) fn size(&self) -> u64 {
         Self::measure(&self.fd, self.block.is_some()).unwrap_or(self.known_size)
     }
@@ -59,6 +71,8 @@ impl FileStore {
 #[derive(Debug)]
 pub(crate) struct MemoryStore {
     pub(crate) mapping: Mapping,
+    /// What of it has been written to.
+    pub(crate) pages: Pages,
     /// Bytes of a page.
     pub(crate) page: u64,
 }
@@ -139,12 +153,27 @@ impl Store {
             None
         };
         let direct = if block.is_none() { suited(&fd) } else { Suited::None };
+        let physical_block = if block.is_some() {
+            let asked = syscalls::physical_block(&fd).map_err(|errno| system("ioctl(BLKPBSZGET)", errno))?;
+            u32::try_from(asked).unwrap_or(0)
+        } else {
+            FILE_BLOCK
+        };
+        let discard_granularity = match block {
+            None => FILE_BLOCK,
+            // How large the device's units are can not be asked of a descriptor, and whether there are any not of one that
+            // only reads. Whole physical blocks fit most.
+            Some(_) if syscalls::can_discard(&fd) => physical_block,
+            Some(_) => 0,
+        };
         Ok(Self(Inner::File(FileStore {
             fd: Arc::new(fd),
             direct,
             read_only: options.read_only,
             block,
             known_size,
+            physical_block,
+            discard_granularity,
             lacks_punch_hole: false,
             lacks_zero_range: false,
         })))
@@ -160,7 +189,9 @@ impl Store {
         let mapping = Mapping::anonymous(length).map_err(|errno| system("mmap", errno))?;
         let page = sysconf(SysconfVar::PAGE_SIZE).map_err(|errno| system("sysconf", errno))?;
         let page = page.and_then(|page| u64::try_from(page).ok()).unwrap_or(4096);
-        Ok(Self(Inner::Memory(MemoryStore { mapping, page })))
+        let page = page.max(1);
+        let pages = Pages::new(length, page);
+        Ok(Self(Inner::Memory(MemoryStore { mapping, pages, page })))
     }
 
     /// Writes vanish, reads give zeros. Operations end at once. For measuring everything but storage.
@@ -234,7 +265,39 @@ impl Store {
         }
         zeroes(&self.0)
     }
+
+    /// Bytes of the unit that the medium writes at once: a power of two, or 0 if nothing is known (memory).
+    #[must_use]
+    pub fn physical_block_size(&self) -> u32 {
+        fn physical(inner: &Inner) -> u32 {
+            match inner {
+                Inner::File(file) => file.physical_block,
+                Inner::Memory(_) | Inner::Null { .. } => 0,
+                Inner::Gated { inner, .. } => physical(inner),
+            }
+        }
+        physical(&self.0)
+    }
+
+    /// Bytes of the unit whose space a discard gives back: best size and alignment of a discard. 0 if the store can
+    /// not discard: a block device that says so, or that was opened for reading. A regular file has one although it is
+    /// read-only: what a disk is does not change with its protection.
+    #[must_use]
+    pub fn discard_granularity(&self) -> u32 {
+        fn granularity(inner: &Inner) -> u32 {
+            match inner {
+                Inner::File(file) => file.discard_granularity,
+                Inner::Memory(memory) => u32::try_from(memory.page).unwrap_or(0),
+                Inner::Null { .. } => 512,
+                Inner::Gated { inner, .. } => granularity(inner),
+            }
+        }
+        granularity(&self.0)
+    }
 }
+
+/// Bytes of a block of a regular file: what file systems allocate and what disks with 4Kn and 512e write at once.
+const FILE_BLOCK: u32 = 4096;
 
 /// Only file systems whose page cache depends on no other machine. EXT4's number stands for ext2 and ext3, too.
 fn suited(fd: &OwnedFd) -> Suited {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use lunbox_memory::{AccessError, Mapping};
+use lunbox_memory::{AccessError, Extent, Mapping};
 
-use crate::request::{RegionId, Target};
+use crate::request::{RegionId, Target, Wanted};
 use crate::{StoreError, syscalls};
 
 /// Most pieces in one system call (`UIO_MAXIOV`, include/uapi/linux/uio.h).
@@ -48,32 +48,30 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    /// Takes over a request's target. With `length`, its bytes become the pieces; without, it is only kept.
+    /// Takes over a request's target; the bytes that are wanted of it become the pieces.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`]: the target is shorter than `length` after its skip, lies outside of its region,
+    /// [`StoreError::Invalid`]: the target is shorter than what is wanted after its skip, lies outside of its region,
     /// or there is none. An owned buffer has been taken over all the same.
     pub(crate) fn load(
         &mut self,
         target: Target<'_>,
-        length: Option<u64>,
+        wanted: Wanted,
         regions: &[Arc<Mapping>],
     ) -> Result<(), StoreError> {
         self.pieces.clear();
         self.first = 0;
-        match (target, length) {
-            (Target::Owned { buffer, skip }, length) => self.load_owned(buffer, skip, length),
-            (_, None) => Ok(()),
-            (Target::Nothing, Some(length)) => {
-                if length == 0 {
-                    Ok(())
-                } else {
-                    Err(StoreError::Invalid)
-                }
-            }
-            (Target::Region { region, extents, skip }, Some(length)) => {
+        match (target, wanted) {
+            (Target::Owned { buffer, skip }, wanted) => self.load_owned(buffer, skip, wanted),
+            (_, Wanted::Nothing) | (Target::Nothing, Wanted::Bytes(0)) => Ok(()),
+            (Target::Nothing, _) => Err(StoreError::Invalid),
+            (Target::Region { region, extents, skip }, wanted) => {
                 self.select(region, regions)?;
                 let Memory::Region(_, mapping) = &self.memory else { return Err(StoreError::Invalid) };
+                let length = match wanted {
+                    Wanted::Bytes(length) => length,
+                    _ => total(extents).saturating_sub(skip),
+                };
                 let (mut skip, mut left) = (skip, length);
                 for extent in extents {
                     if left == 0 {
@@ -94,13 +92,17 @@ impl Transfer {
         }
     }
 
-    fn load_owned(&mut self, buffer: Vec<u8>, skip: usize, length: Option<u64>) -> Result<(), StoreError> {
+    fn load_owned(&mut self, buffer: Vec<u8>, skip: usize, wanted: Wanted) -> Result<(), StoreError> {
         if let Memory::Region(id, mapping) = std::mem::take(&mut self.memory) {
             self.region = Some((id, mapping));
         }
         self.memory = Memory::Owned(buffer);
-        let (Memory::Owned(buffer), Some(length)) = (&mut self.memory, length) else { return Ok(()) };
-        let length = usize::try_from(length).map_err(|_| StoreError::Invalid)?;
+        let Memory::Owned(buffer) = &mut self.memory else { return Ok(()) };
+        let length = match wanted {
+            Wanted::Nothing => return Ok(()),
+            Wanted::Bytes(length) => usize::try_from(length).map_err(|_| StoreError::Invalid)?,
+            Wanted::Everything => buffer.len().saturating_sub(skip),
+        };
         let end = skip.checked_add(length).ok_or(StoreError::Invalid)?;
         let bytes = buffer.get_mut(skip..end).ok_or(StoreError::Invalid)?;
         if length > 0 {
@@ -131,6 +133,33 @@ impl Transfer {
             self.pieces.push(Piece { address: ZEROS.as_ptr().expose_provenance(), length: step });
             left -= step as u64;
         }
+    }
+
+    /// Bytes that have not been moved.
+    pub(crate) fn left(&self) -> u64 {
+        self.pieces.iter().skip(self.first).map(|piece| piece.length as u64).sum()
+    }
+
+    /// Moves bytes that are at hand into the memory; no more than [`Self::left`]. Makes a few system calls.
+    ///
+    /// # Errors
+    /// [`StoreError::BufferLost`].
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut rest = bytes;
+        self.each_piece(bytes.len() as u64, |memory, at, length| {
+            let step = usize::try_from(length).map_err(|_| StoreError::Invalid)?;
+            let (now, later) = rest.split_at_checked(step).ok_or(StoreError::Invalid)?;
+            rest = later;
+            match memory {
+                Memory::Region(_, mapping) => mapping.copy_in(at, now).map_err(lost),
+                Memory::Owned(buffer) => {
+                    range(buffer, at, length)?.copy_from_slice(now);
+                    Ok(())
+                }
+                Memory::Nothing => Err(StoreError::Invalid),
+            }
+        })?;
+        if rest.is_empty() { Ok(()) } else { Err(StoreError::Invalid) }
     }
 
     /// The next pieces for one system call: at most [`MAX_PIECES`].
@@ -266,6 +295,11 @@ impl Transfer {
             Memory::Nothing | Memory::Region(..) => None,
         }
     }
+}
+
+/// Bytes of a scattered buffer.
+fn total(extents: &[Extent]) -> u64 {
+    extents.iter().map(|extent| extent.length).sum()
 }
 
 /// Appends a piece; neighbours become one, which saves the kernel work.

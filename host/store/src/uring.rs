@@ -135,7 +135,13 @@ impl Uring {
                 .offset(offset.cast_unsigned())
                 .mode(mode)
                 .build(),
-            Call::BlockDiscard { .. } => return Err(transfer),
+            Call::BlockDiscard { .. }
+            | Call::Data { .. }
+            | Call::Hole { .. }
+            | Call::Extents { .. }
+            | Call::Space => {
+                return Err(transfer);
+            }
         };
         let index = key as usize;
         if self.running.len() <= index {
@@ -261,7 +267,7 @@ impl Uring {
                     let running = self.running.get_mut(key as usize);
                     if let Some(transfer) = running.and_then(|running| running.transfer.take()) {
                         self.running_count -= 1;
-                        finished.push(Finished { key, result: completion.result(), transfer });
+                        finished.push(Finished { key, result: completion.result().into(), transfer });
                         found = true;
                     }
                 }

@@ -143,6 +143,11 @@ impl DeviceDirectory {
         &self.path
     }
 
+    /// The root of the target subsystem, where fabrics have their directories beside `core`.
+    pub(crate) fn target(&self) -> &Path {
+        self.core.parent().unwrap_or(&self.core)
+    }
+
     /// The directory is there and is not being removed at this moment. Never waits on kernels from 5.12 on.
     ///
     /// The difference matters. `rmdir` keeps the directory and its parent locked until the daemon has answered
@@ -283,14 +288,14 @@ impl DeviceDirectory {
 }
 
 /// The text of a file without the newline at its end.
-fn read(path: &Path) -> Result<String, ConfigfsError> {
+pub(crate) fn read(path: &Path) -> Result<String, ConfigfsError> {
     let bytes = fs::read(path).map_err(|source| access(path, source))?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
 }
 
 /// One write call, as configfs wants it. Never creates: a missing file must stay ENOENT.
-fn write(path: &Path, value: &str) -> Result<(), ConfigfsError> {
+pub(crate) fn write(path: &Path, value: &str) -> Result<(), ConfigfsError> {
     OpenOptions::new()
         .write(true)
         .open(path)
@@ -298,7 +303,7 @@ fn write(path: &Path, value: &str) -> Result<(), ConfigfsError> {
         .map_err(|source| access(path, source))
 }
 
-fn access(path: &Path, source: io::Error) -> ConfigfsError {
+pub(crate) fn access(path: &Path, source: io::Error) -> ConfigfsError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound => ConfigfsError::Absent { path },

@@ -16,11 +16,13 @@ pub use request::{CDB_MAX, Cdb, Request, Response, SENSE_SIZE, TaskManagement, T
 pub use ring::{Next, Refused, Ring};
 pub use ring_error::RingError;
 
+mod alua;
 mod configfs;
 mod name;
 mod netlink;
 mod uio;
 
+pub use alua::{AccessStatus, AccessType, MAX_GROUPS, MAX_PORTS, Port, PortGroup};
 pub use configfs::{Configfs, ConfigfsError, DeviceDirectory, Reset};
 pub use name::{DeviceId, DeviceName, Minor, NameError};
 pub use netlink::{Change, DeviceEvent, Event, EventKind, Netlink, NetlinkError, RECEIVE_BUFFER};

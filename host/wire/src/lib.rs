@@ -6,16 +6,18 @@
 //!
 //! Neither side trusts the other: whatever arrives is bounded, and what does not fit is an error.
 
+mod identity;
 mod link;
 pub mod listener;
 mod message;
 pub mod peer;
 mod statistics;
 
+pub use identity::{AccessStateAnswer, Identity, MAX_GROUPS, MAX_PORTS, Modes, Port, PortGroup};
 pub use link::{Link, LinkError, MAX_DESCRIPTORS, MAX_MESSAGE, Packet};
 pub use message::{
     Call, Device, DeviceStatus, Ending, Handler, Health, Hello, Limits, Minor, Notice, Refusal, Report,
-    Request, RingKind, Store, StoreKind, VERSION, VERSION_OF_RESIZED,
+    Request, RingKind, Store, StoreKind, VERSION, VERSION_OF_MODES, VERSION_OF_RESIZED,
 };
 pub use statistics::{
     ClassStatistics, DeviceStatistics, HISTOGRAM_BOUNDS, Histogram, STATISTICS_CHUNK, TRACE_CHUNK,

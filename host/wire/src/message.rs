@@ -2,15 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::{AccessStateAnswer, Modes, Port, PortGroup};
 use crate::statistics::{DeviceStatistics, TraceRecord};
 
 /// Version of this protocol. A supervisor speaks with workers of its own version only, except for
 /// [`Request::Hello`], [`Request::Handles`] and [`Request::Stop`], which every version understands: with these a
 /// successor takes devices over from workers that it did not start.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// First version of supervisors that know [`Notice::Resized`]. Others would take it for garbage.
 pub const VERSION_OF_RESIZED: u32 = 2;
+
+/// First version of supervisors that know [`Notice::AccessStateWanted`] and [`Notice::ModesChanged`].
+pub const VERSION_OF_MODES: u32 = 3;
 
 /// Number of a UIO node; names a device in messages.
 pub type Minor = u32;
@@ -59,6 +63,9 @@ pub struct Device {
     /// The handler found the size itself, so the kernel may know of another one ([`Notice::Resized`]).
     #[serde(default)]
     pub size_chosen: bool,
+    /// Mode parameters that initiators set and that a new loop goes on with.
+    #[serde(default)]
+    pub modes: Modes,
 }
 
 /// Through which descriptors a ring is reached.
@@ -165,6 +172,21 @@ pub enum Request {
         minor: Minor,
         /// Its serial number, perhaps empty.
         serial: String,
+        /// The target port that speaks for the unit, or none. At most one.
+        #[serde(default)]
+        ports: Vec<Port>,
+        /// Its target port groups. At most [`crate::MAX_GROUPS`].
+        #[serde(default)]
+        groups: Vec<PortGroup>,
+    },
+    /// Answers [`Notice::AccessStateWanted`]. No answer.
+    AccessState {
+        /// The device.
+        minor: Minor,
+        /// Which wish.
+        wish: u64,
+        /// What came of it.
+        answer: AccessStateAnswer,
     },
     /// Change a size. Answer: [`Report::Done`] or [`Report::Refused`].
     Resize {
@@ -354,8 +376,25 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Notice {
-    /// An INQUIRY waits for the serial number.
+    /// An INQUIRY, or another command, waits for the serial number and the target port groups.
     IdentityWanted,
+    /// An initiator wants a target port group in another state (SET TARGET PORT GROUPS) and waits for
+    /// [`Request::AccessState`]. Told to each supervisor that comes.
+    AccessStateWanted {
+        /// For the answer; never used twice by one loop.
+        wish: u64,
+        /// TARGET PORT GROUP.
+        group: u16,
+        /// ASYMMETRIC ACCESS STATE.
+        state: u8,
+    },
+    /// An initiator has set mode parameters; they are in force. The last word counts.
+    ModesChanged {
+        /// The LUN has a write cache.
+        write_cache: bool,
+        /// The others.
+        modes: Modes,
+    },
     /// The handler failed and is being rebuilt.
     Trouble(String),
     /// The handler serves again.

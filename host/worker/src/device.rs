@@ -1,12 +1,14 @@
 //! A device as the control thread sees it: the descriptors that it came with, the loop that runs on copies of them,
 //! and what it has to say.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use lunbox_device::{DeviceHandle, Event};
-use lunbox_wire::{Device, DeviceStatus, Health, Minor, Notice, Report, Request, VERSION_OF_RESIZED};
+use lunbox_wire::{
+    Device, DeviceStatus, Health, Minor, Modes, Notice, Report, Request, VERSION_OF_MODES, VERSION_OF_RESIZED,
+};
 
 use crate::connection::{Connection, Sent};
 
@@ -34,8 +36,10 @@ pub(crate) struct Entry {
     pub(crate) unheard_size: Option<u64>,
     /// Why the loop serves no more.
     pub(crate) ended: Option<String>,
-    /// An INQUIRY waits for the serial number; whether the supervisor knows.
+    /// A command waits for the serial number and the groups; whether the supervisor knows.
     identity: Option<Told>,
+    /// Commands that wait for a group to be put into another state, by their numbers.
+    wishes: BTreeMap<u64, Wish>,
     trouble: Option<String>,
     notices: VecDeque<Notice>,
 }
@@ -44,6 +48,14 @@ pub(crate) struct Entry {
 enum Told {
     No,
     Yes,
+}
+
+/// A target port group is wanted in another state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wish {
+    group: u16,
+    state: u8,
+    told: Told,
 }
 
 impl Entry {
@@ -60,6 +72,7 @@ impl Entry {
             unheard_size: None,
             ended: None,
             identity: None,
+            wishes: BTreeMap::new(),
             trouble: None,
             notices: VecDeque::new(),
         }
@@ -90,6 +103,18 @@ impl Entry {
             Event::IdentityWanted => {
                 self.identity = Some(Told::No);
                 return;
+            }
+            Event::AccessStateWanted { call, group, state } => {
+                self.wishes.insert(call, Wish { group, state, told: Told::No });
+                return;
+            }
+            Event::ModesChanged { write_cache, modes } => {
+                let modes = Modes {
+                    software_write_protect: modes.software_write_protect,
+                    descriptor_sense: modes.descriptor_sense,
+                };
+                (self.device.write_cache, self.device.modes) = (Some(write_cache), modes);
+                Notice::ModesChanged { write_cache, modes }
             }
             Event::HandlerFailed(reason) => return self.is_in_trouble(reason),
             Event::HandlerServes => {
@@ -124,6 +149,7 @@ impl Entry {
     /// The loop serves no more, or never began.
     pub(crate) fn has_ended(&mut self, reason: String) {
         self.identity = None;
+        self.wishes.clear();
         self.ended = Some(reason.clone());
         self.note(Notice::Ended(reason));
     }
@@ -141,13 +167,14 @@ impl Entry {
     }
 
     fn note(&mut self, notice: Notice) {
-        let is_size = |notice: &Notice| matches!(notice, Notice::Resized { .. });
-        if is_size(&notice) {
-            self.notices.retain(|earlier| !is_size(earlier));
+        // What the size or a mode is, is not said again by any other notice.
+        let lasts = |notice: &Notice| matches!(notice, Notice::Resized { .. } | Notice::ModesChanged { .. });
+        if lasts(&notice) {
+            let kind = std::mem::discriminant(&notice);
+            self.notices.retain(|earlier| std::mem::discriminant(earlier) != kind);
         }
-        // What the size is, is not said again by any other notice.
         if self.notices.len() >= NOTICES
-            && let Some(oldest) = self.notices.iter().position(|earlier| !is_size(earlier))
+            && let Some(oldest) = self.notices.iter().position(|earlier| !lasts(earlier))
         {
             self.notices.remove(oldest);
         }
@@ -159,9 +186,16 @@ impl Entry {
         self.identity = None;
     }
 
-    /// A supervisor that knows nothing has come: it is told how things stand, not how they came about.
+    /// A group was put into another state, or not; false if nobody waits for that.
+    pub(crate) fn wish_ended(&mut self, wish: u64) -> bool {
+        self.wishes.remove(&wish).is_some()
+    }
+
+    /// A supervisor that knows nothing has come: it is told how things stand, not how they came about. Modes stand in
+    /// what it was told of the device.
     pub(crate) fn repeat(&mut self) {
         self.identity = self.identity.map(|_| Told::No);
+        self.wishes.values_mut().for_each(|wish| wish.told = Told::No);
         self.notices.clear();
         if self.device.size_chosen {
             // The one before may have died before the kernel knew.
@@ -177,7 +211,12 @@ impl Entry {
     /// Tells the supervisor what it does not know yet.
     pub(crate) fn tell(&mut self, minor: Minor, connection: &Connection) -> Sent {
         while let Some(notice) = self.notices.front() {
-            if connection.version < VERSION_OF_RESIZED && matches!(notice, Notice::Resized { .. }) {
+            let known_since = match notice {
+                Notice::Resized { .. } => VERSION_OF_RESIZED,
+                Notice::ModesChanged { .. } => VERSION_OF_MODES,
+                _ => 0,
+            };
+            if connection.version < known_since {
                 self.notices.pop_front();
                 continue;
             }
@@ -191,6 +230,19 @@ impl Entry {
             match connection.try_send(&Report::Notice { minor, notice: Notice::IdentityWanted }) {
                 Sent::Yes => self.identity = Some(Told::Yes),
                 other => return other,
+            }
+        }
+        // Whoever does not know the word leaves them waiting for a successor.
+        if connection.version >= VERSION_OF_MODES {
+            for (&wish, Wish { group, state, told }) in &mut self.wishes {
+                if *told == Told::Yes {
+                    continue;
+                }
+                let notice = Notice::AccessStateWanted { wish, group: *group, state: *state };
+                match connection.try_send(&Report::Notice { minor, notice }) {
+                    Sent::Yes => *told = Told::Yes,
+                    other => return other,
+                }
             }
         }
         Sent::Yes
@@ -263,6 +315,7 @@ mod tests {
             command_timeout_s: 0,
             write_cache: None,
             size_chosen: false,
+            modes: lunbox_wire::Modes::default(),
         };
         Entry::new(device, Vec::new(), 1)
     }
@@ -325,6 +378,59 @@ mod tests {
             assert_eq!(heard.contains(&Notice::Resized { bytes: 1 << 21 }), told);
             assert_eq!(heard.last(), Some(&Notice::Recovered));
         }
+    }
+
+    /// All notices that `entry` has for a supervisor of this version.
+    fn told(entry: &mut Entry, version: u32) -> Vec<Notice> {
+        let (link, supervisor) = Link::pair().unwrap();
+        let mut connection = Connection::new(link, 0);
+        connection.version = version;
+        assert_eq!(entry.tell(1, &connection), Sent::Yes);
+        let mut heard = Vec::new();
+        while let Ok(Some((Report::Notice { notice, .. }, _))) = supervisor.try_receive::<Report>() {
+            heard.push(notice);
+        }
+        heard
+    }
+
+    #[test]
+    fn an_access_state_that_is_wanted_is_told_to_each_supervisor_until_it_is_answered() {
+        let mut entry = entry(1 << 20);
+        for call in [4, 5] {
+            entry.heard(Event::AccessStateWanted { call, group: 16, state: 2 });
+        }
+        let wanted = |wish| Notice::AccessStateWanted { wish, group: 16, state: 2 };
+        assert_eq!(told(&mut entry, VERSION_OF_MODES - 1), [], "it does not know the word");
+        assert_eq!(told(&mut entry, VERSION_OF_MODES), [wanted(4), wanted(5)]);
+        assert_eq!(told(&mut entry, VERSION_OF_MODES), []);
+        assert!(entry.wish_ended(4) && !entry.wish_ended(4));
+        entry.repeat();
+        assert_eq!(told(&mut entry, VERSION_OF_MODES), [wanted(5)]);
+        entry.has_ended("it ended".to_owned());
+        assert!(!entry.wish_ended(5), "its loop has gone");
+    }
+
+    #[test]
+    fn modes_that_initiators_set_are_part_of_the_device_and_are_told_once() {
+        let set = |software_write_protect| Event::ModesChanged {
+            write_cache: false,
+            modes: lunbox_device::Modes { software_write_protect, descriptor_sense: true },
+        };
+        let mut entry = entry(1 << 20);
+        entry.heard(set(false));
+        entry.heard(Event::Resized(Bytes(1 << 21)));
+        entry.heard(set(true));
+        for _ in 0..NOTICES {
+            entry.heard(Event::HandlerServes);
+        }
+        let modes = Modes { software_write_protect: true, descriptor_sense: true };
+        assert_eq!((entry.listed().write_cache, entry.listed().modes), (Some(false), modes));
+        let heard = told(&mut entry, VERSION_OF_MODES);
+        let changes = heard.iter().filter(|notice| matches!(notice, Notice::ModesChanged { .. }));
+        assert_eq!(changes.collect::<Vec<_>>(), [&Notice::ModesChanged { write_cache: false, modes }]);
+        assert!(heard.contains(&Notice::Resized { bytes: 1 << 21 }));
+        entry.heard(set(true));
+        assert_eq!(told(&mut entry, VERSION_OF_MODES - 1), []);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod connection;
 mod control;
 mod device;
 mod handlers;
+mod identity;
 mod jobs;
 mod log;
 mod mailbox;

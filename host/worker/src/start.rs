@@ -68,6 +68,8 @@ pub(crate) fn start(
             read_only: wanted.read_only,
             discard_zeroes: store.discard_zeroes(),
             can_grow: store.can_grow(),
+            physical_block_size: store.physical_block_size(),
+            discard_granularity: store.discard_granularity(),
         };
         stores.push((store, info));
     }
@@ -87,6 +89,10 @@ pub(crate) fn start(
             backend: Backend::Auto,
             command_timeout: Some(Duration::from_secs(device.command_timeout_s.into())),
             write_cache: device.write_cache,
+            modes: lunbox_device::Modes {
+                software_write_protect: device.modes.software_write_protect,
+                descriptor_sense: device.modes.descriptor_sense,
+            },
         },
         events,
     };

@@ -5,6 +5,8 @@
     reason = "helpers of tests, outside of the functions that clippy takes for tests"
 )]
 
+#[path = "control/presenting.rs"]
+mod presenting;
 #[path = "control/succession.rs"]
 mod succession;
 mod support;

@@ -1,6 +1,6 @@
 //! Types of the optional abilities.
 
-/// What a handler says about its unmapping (`block-unmap.limits`); VPD B0 and B2 follow from it.
+/// What a handler that can unmap says about it (`block-unmap.limits`); VPD B0 and B2 follow from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnmapLimits {
     /// Bytes; 0 means no limit.

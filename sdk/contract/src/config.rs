@@ -13,6 +13,10 @@ pub struct StoreInfo {
     pub discard_zeroes: bool,
     /// A write beyond `size` makes the store longer; false for block devices.
     pub can_grow: bool,
+    /// Bytes of the unit that the medium writes at once; 0 if unknown.
+    pub physical_block_size: u32,
+    /// Bytes; best size and alignment of a discard. 0: the store can not discard.
+    pub discard_granularity: u32,
 }
 
 /// What the operator asked for.
@@ -43,6 +47,8 @@ pub struct DeviceInfo {
     pub write_cache: bool,
     /// No seek penalty.
     pub solid_state: bool,
+    /// Bytes of a physical block: 0 if it is the logical one, else a power of two, from the block size to 2^15 times it.
+    pub physical_block_size: u32,
 }
 
 /// Why a configuration is refused, for the operator.

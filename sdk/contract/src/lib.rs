@@ -8,12 +8,14 @@
 
 mod ability;
 mod config;
+mod extent;
 mod op;
 mod options;
 mod outcome;
 
 pub use ability::{Event, UnmapLimits};
 pub use config::{ConfigError, Description, DeviceConfig, DeviceInfo, StoreInfo};
+pub use extent::{EXTENT_SCRATCH_BYTES, ExtentRecord, Extents};
 pub use op::{
     BufferId, MAX_OPS, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, OpError, OpFailure, OpFlags, OpKind,
     OpsResult, StoreId,

@@ -35,6 +35,9 @@ pub enum OpKind {
     Discard,
     /// The range reads as zeros afterwards.
     WriteZeroes,
+    /// What of the range is allocated to buffer, as [`ExtentRecord`](crate::ExtentRecord)s. The length is that of the
+    /// range; the list ends with the buffer at the latest.
+    Extents,
 }
 
 /// Flags of an operation.
@@ -46,6 +49,8 @@ pub struct OpFlags {
     pub zero_at_eof: bool,
     /// Writes, discards, zeroes: durable when the operation ends.
     pub durable: bool,
+    /// Zeroes: the range may become unallocated.
+    pub may_unmap: bool,
 }
 
 /// One operation on one store.
@@ -76,7 +81,7 @@ impl Op {
             buffer: BufferId::DATA,
             buffer_offset: 0,
             length,
-            flags: OpFlags { barrier: false, zero_at_eof: false, durable: false },
+            flags: OpFlags { barrier: false, zero_at_eof: false, durable: false, may_unmap: false },
         }
     }
 
@@ -110,6 +115,12 @@ impl Op {
         Self::new(OpKind::WriteZeroes, store, store_offset, length)
     }
 
+    /// Lists what of `length` bytes at `store_offset` is allocated in the command's own buffer, from its byte 0 on.
+    #[must_use]
+    pub const fn extents(store: StoreId, store_offset: u64, length: u64) -> Self {
+        Self::new(OpKind::Extents, store, store_offset, length)
+    }
+
     /// The same with another place for the bytes: `buffer` from byte `buffer_offset` on.
     #[must_use]
     pub const fn in_buffer(mut self, buffer: BufferId, buffer_offset: u32) -> Self {
@@ -136,6 +147,13 @@ impl Op {
     #[must_use]
     pub const fn durable(mut self, durable: bool) -> Self {
         self.flags.durable = durable;
+        self
+    }
+
+    /// The same, free to give the space back if `may_unmap` is set ([`OpFlags::may_unmap`]); for zeroes.
+    #[must_use]
+    pub const fn may_unmap(mut self, may_unmap: bool) -> Self {
+        self.flags.may_unmap = may_unmap;
         self
     }
 }

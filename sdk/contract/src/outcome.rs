@@ -54,7 +54,7 @@ impl Outcome {
     pub const fn of_failure(kind: OpKind, error: OpError) -> Self {
         match error {
             OpError::Io | OpError::EndOfStore => Self::Check(match kind {
-                OpKind::Read => Sense::UNRECOVERED_READ_ERROR,
+                OpKind::Read | OpKind::Extents => Sense::UNRECOVERED_READ_ERROR,
                 OpKind::Write | OpKind::Flush | OpKind::Discard | OpKind::WriteZeroes => Sense::WRITE_ERROR,
             }),
             OpError::NoSpace => Self::Check(Sense::SPACE_ALLOCATION_FAILED),
@@ -102,7 +102,9 @@ mod tests {
 
     #[test]
     fn failures_of_the_medium_are_told_apart_by_direction() {
-        assert_eq!(sense(Outcome::of_failure(OpKind::Read, OpError::Io)), (3, 0x11, 0));
+        for kind in [OpKind::Read, OpKind::Extents] {
+            assert_eq!(sense(Outcome::of_failure(kind, OpError::Io)), (3, 0x11, 0), "{kind:?}");
+        }
         for kind in [OpKind::Write, OpKind::Flush, OpKind::Discard, OpKind::WriteZeroes] {
             assert_eq!(sense(Outcome::of_failure(kind, OpError::Io)), (3, 0x0c, 0), "{kind:?}");
         }

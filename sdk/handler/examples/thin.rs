@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use lunbox_sdk::{
-    Block, BlockCommand, BlockCompareAndWrite, BlockKind, BlockUnmap, BlockWriteZeroes, BufferId, Buffers,
-    Cdb, CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event, Events, Field, FieldKind,
-    Grammar, Handler, Op, OpKind, OpsResult, Options, Outcome, Resize, Schema, Sense, State, StoreId, Tag,
-    UnmapLimits, export_handler, log,
+    Block, BlockCommand, BlockCompareAndWrite, BlockKind, BlockLbaStatus, BlockUnmap, BlockWriteZeroes,
+    BufferId, Buffers, Cdb, CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event, Events,
+    Field, FieldKind, Grammar, Handler, Op, OpKind, OpsResult, Options, Outcome, Resize, Schema, Sense,
+    State, StoreId, Tag, UnmapLimits, export_handler, log,
 };
 
 const STORE: StoreId = StoreId(0);
@@ -54,7 +54,10 @@ impl Handler for Thin {
             return Err(ConfigError { field: String::new(), message });
         };
         let thin = Self { discard_zeroes: store.discard_zeroes, unmaps: 0, compares: HashMap::new() };
-        Ok((thin, DeviceInfo { size: config.size, write_cache: true, solid_state: true }))
+        Ok((
+            thin,
+            DeviceInfo { size: config.size, write_cache: true, solid_state: true, physical_block_size: 0 },
+        ))
     }
 
     fn resume(&mut self, tag: Tag, result: &OpsResult, buffers: &mut dyn Buffers) -> Outcome {
@@ -106,8 +109,8 @@ impl Resize for Thin {
 }
 
 impl BlockUnmap for Thin {
-    fn limits(&mut self) -> UnmapLimits {
-        UnmapLimits { max_length: 0, granularity: 4096, reads_zeroes: self.discard_zeroes }
+    fn limits(&mut self) -> Option<UnmapLimits> {
+        Some(UnmapLimits { max_length: 0, granularity: 4096, reads_zeroes: self.discard_zeroes })
     }
 
     fn unmap(&mut self, _tag: Tag, offset: u64, length: u64, _buffers: &mut dyn Buffers) -> Outcome {
@@ -126,12 +129,13 @@ impl BlockWriteZeroes for Thin {
         fua: bool,
         _buffers: &mut dyn Buffers,
     ) -> Outcome {
-        let op = if may_unmap && self.discard_zeroes {
-            Op::discard(STORE, offset, length)
-        } else {
-            Op::write_zeroes(STORE, offset, length)
-        };
-        Outcome::Io(op.durable(fua))
+        Outcome::Io(Op::write_zeroes(STORE, offset, length).may_unmap(may_unmap).durable(fua))
+    }
+}
+
+impl BlockLbaStatus for Thin {
+    fn lba_status(&mut self, _tag: Tag, offset: u64, length: u64, _buffers: &mut dyn Buffers) -> Outcome {
+        Outcome::Io(Op::extents(STORE, offset, length))
     }
 }
 
@@ -210,5 +214,5 @@ impl Options for Thin {
 }
 
 export_handler!(
-    Thin: block, cdb, resize, block_unmap, block_write_zeroes, block_compare_and_write, state, events, options
+    Thin: block, cdb, resize, block_unmap, block_write_zeroes, block_compare_and_write, block_lba_status, state, events, options
 );

@@ -58,10 +58,11 @@ pub trait Resize: Handler {
     fn resize(&mut self, size: u64) -> Result<(), ConfigError>;
 }
 
-/// Thin provisioning (`block-unmap` in the WIT). Its presence sets LBPU in VPD B2 (SBC-3 6.6.4).
+/// Thin provisioning (`block-unmap` in the WIT). VPD B2 follows from what [`Self::limits`] answers (SBC-4 6.6.7).
 pub trait BlockUnmap: Handler {
-    /// What the host may ask for. Called once, after `configure`.
-    fn limits(&mut self) -> UnmapLimits;
+    /// What the host may ask for. Called once, after `configure`. `None`: this device can not unmap (its store can not
+    /// discard, say), and [`Self::unmap`] is not called.
+    fn limits(&mut self) -> Option<UnmapLimits>;
 
     /// One descriptor of an UNMAP, or a WRITE SAME with the UNMAP bit; offset and length in bytes. Same rules as
     /// [`crate::Block::submit`].
@@ -95,6 +96,15 @@ pub trait BlockCompareAndWrite: Handler {
         fua: bool,
         buffers: &mut dyn Buffers,
     ) -> Outcome;
+}
+
+/// Which blocks are mapped (`block-lba-status` in the WIT), for GET LBA STATUS.
+pub trait BlockLbaStatus: Handler {
+    /// Fills buffer 0 with [`ExtentRecord`](lunbox_contract::ExtentRecord)s for `length` bytes from `offset` on, with
+    /// offsets on the device. Where those are the offsets of a store,
+    /// [`Op::extents`](lunbox_contract::Op::extents) is the whole answer. Same rules as [`crate::Block::submit`], as a
+    /// read.
+    fn lba_status(&mut self, tag: Tag, offset: u64, length: u64, buffers: &mut dyn Buffers) -> Outcome;
 }
 
 /// Volatile state that a newer version of the same handler takes over (`state` in the WIT).

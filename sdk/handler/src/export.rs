@@ -6,7 +6,8 @@
 /// `block` ([`Block`](crate::Block)), `cdb` ([`Cdb`](crate::Cdb)), `resize` ([`Resize`](crate::Resize)),
 /// `block_unmap` ([`BlockUnmap`](crate::BlockUnmap)), `block_write_zeroes`
 /// ([`BlockWriteZeroes`](crate::BlockWriteZeroes)), `block_compare_and_write`
-/// ([`BlockCompareAndWrite`](crate::BlockCompareAndWrite)), `state` ([`State`](crate::State)), `events`
+/// ([`BlockCompareAndWrite`](crate::BlockCompareAndWrite)), `block_lba_status`
+/// ([`BlockLbaStatus`](crate::BlockLbaStatus)), `state` ([`State`](crate::State)), `events`
 /// ([`Events`](crate::Events)), `options` ([`Options`](crate::Options)). At least one of `block` and `cdb` must be among them. An ability that is not named
 /// is not exported, even if the trait is implemented.
 ///
@@ -78,13 +79,14 @@ macro_rules! __ability {
     (check block_compare_and_write $handler:ty) => {
         $crate::__ability!(implements $handler, BlockCompareAndWrite);
     };
+    (check block_lba_status $handler:ty) => { $crate::__ability!(implements $handler, BlockLbaStatus); };
     (check state $handler:ty) => { $crate::__ability!(implements $handler, State); };
     (check events $handler:ty) => { $crate::__ability!(implements $handler, Events); };
     (check options $handler:ty) => { $crate::__ability!(implements $handler, Options); };
     (check $other:ident $handler:ty) => {
         compile_error!(concat!(
             "export_handler!: unknown ability `", stringify!($other), "`; known are block, cdb, resize, ",
-            "block_unmap, block_write_zeroes, block_compare_and_write, state, events, options"
+            "block_unmap, block_write_zeroes, block_compare_and_write, block_lba_status, state, events, options"
         ));
     };
     (implements $handler:ty, $trait:ident) => {

@@ -30,7 +30,7 @@
 //!     }
 //!
 //!     fn configure(config: &DeviceConfig) -> Result<(Self, DeviceInfo), ConfigError> {
-//!         Ok((Self, DeviceInfo { size: config.size, write_cache: true, solid_state: false }))
+//!         Ok((Self, DeviceInfo { size: config.size, write_cache: true, solid_state: false, physical_block_size: 0 }))
 //!     }
 //! }
 //!
@@ -66,7 +66,9 @@ pub mod log;
 #[doc(hidden)]
 pub mod wasm;
 
-pub use ability::{BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Events, Options, Resize, State};
+pub use ability::{
+    BlockCompareAndWrite, BlockLbaStatus, BlockUnmap, BlockWriteZeroes, Events, Options, Resize, State,
+};
 pub use handler::{Block, Cdb, Handler};
 pub use lunbox_contract::*;
 pub use lunbox_scsi as scsi;

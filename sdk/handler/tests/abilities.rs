@@ -37,12 +37,12 @@ fn compare_and_write_tells_read_and_write_failures_apart() {
 fn unmap_follows_what_the_store_promises() {
     let full = || MemStore::with_contents(vec![7; 65536]);
     let mut zeroing = disk(full());
-    assert!(zeroing.handler().limits().reads_zeroes);
+    assert!(zeroing.handler().limits().unwrap().reads_zeroes);
     zeroing.unmap(4096, 8192).unwrap().good().unwrap();
     assert_eq!(zeroing.read(4096, 8192).unwrap().good().unwrap(), vec![0; 8192]);
 
     let mut other = disk(full().discards_to_anything());
-    assert!(!other.handler().limits().reads_zeroes);
+    assert!(!other.handler().limits().unwrap().reads_zeroes);
     other.unmap(4096, 4096).unwrap().good().unwrap();
     assert_ne!(other.read(4096, 4096).unwrap().good().unwrap(), vec![0; 4096], "promises nothing");
     other.write_zeroes(4096, 4096, true, true).unwrap().good().unwrap();

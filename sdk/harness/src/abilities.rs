@@ -1,12 +1,12 @@
 //! The calls of each kind and ability.
 
 use lunbox_sdk::{
-    Block, BlockCommand, BlockCompareAndWrite, BlockKind, BlockUnmap, BlockWriteZeroes, Cdb, CdbCommand,
-    ConfigError, Event, Events, Handler, Resize, State, StoreId, Tag,
+    Block, BlockCommand, BlockCompareAndWrite, BlockKind, BlockLbaStatus, BlockUnmap, BlockWriteZeroes, Cdb,
+    CdbCommand, ConfigError, Event, Events, ExtentRecord, Handler, Resize, State, StoreId, Tag, UnmapLimits,
 };
 
 use crate::command::{Direction, Promise};
-use crate::{Error, Harness, Reply, Violation};
+use crate::{Error, Harness, NotGood, Reply, Violation};
 
 /// Most bytes of a saved state.
 const MAX_STATE: usize = 16 << 20;
@@ -188,13 +188,23 @@ impl<H: Resize> Harness<H> {
 }
 
 impl<H: BlockUnmap> Harness<H> {
+    /// What the handler says about unmapping.
+    pub fn unmap_limits(&mut self) -> Option<UnmapLimits> {
+        self.handler.limits()
+    }
+
     /// Unmaps a range in bytes.
     ///
     /// # Errors
-    /// As from [`Harness::step`]; [`Error::Misuse`] for ranges that no host passes on.
+    /// As from [`Harness::step`]; [`Error::Misuse`] for ranges that no host passes on, and if the handler says that it can
+    /// not unmap.
     pub fn unmap(&mut self, offset: u64, length: u64) -> Result<Reply, Error> {
         self.check_writable()?;
         self.check_range(offset, length)?;
+        if self.handler.limits().is_none() {
+            let problem = "the handler has no unmap limits: the host refuses UNMAP itself";
+            return Err(Error::Misuse(problem.to_owned()));
+        }
         let promise = self.promise(false);
         let tag = self.begin(Direction::None, promise, Vec::new(), false, |handler, tag, buffers| {
             handler.unmap(tag, offset, length, buffers)
@@ -244,6 +254,41 @@ impl<H: BlockCompareAndWrite> Harness<H> {
             handler.compare_and_write(tag, offset, length, false, buffers)
         })?;
         self.finish(tag)
+    }
+}
+
+impl<H: BlockLbaStatus> Harness<H> {
+    /// Asks what of a range in bytes is mapped, into a buffer of `room` bytes. The inner error is how the command ended
+    /// if it was not GOOD.
+    ///
+    /// # Errors
+    /// As from [`Harness::step`]; [`Error::Misuse`] for ranges that no host passes on; [`Violation::ExtentList`] for a
+    /// list with gaps or overlaps, or that begins elsewhere.
+    pub fn lba_status(
+        &mut self,
+        offset: u64,
+        length: u64,
+        room: usize,
+    ) -> Result<Result<Vec<ExtentRecord>, NotGood>, Error> {
+        self.check_range(offset, length)?;
+        let promise = Promise::Nothing;
+        let tag = self.begin(Direction::In, promise, vec![0; room], false, |handler, tag, buffers| {
+            handler.lba_status(tag, offset, length, buffers)
+        })?;
+        let data = match self.finish(tag)?.good() {
+            Ok(data) => data,
+            Err(other) => return Ok(Err(other)),
+        };
+        let list: Vec<_> = ExtentRecord::list(&data).collect();
+        let mut at = offset;
+        for record in &list {
+            let end = record.offset.checked_add(record.length).filter(|_| record.offset == at);
+            at = end.ok_or(Violation::ExtentList(*record))?;
+        }
+        if at == offset {
+            return Err(Violation::ExtentList(ExtentRecord { offset, length: 0, allocated: false }).into());
+        }
+        Ok(Ok(list))
     }
 }
 

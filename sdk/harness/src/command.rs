@@ -59,7 +59,9 @@ impl Command {
     /// Whether an operation that uses this buffer is under way.
     pub(crate) fn in_use(&self, buffer: BufferId) -> bool {
         let Pending::Operations(ops, _) = &self.pending else { return false };
-        ops.iter().any(|op| op.buffer == buffer && matches!(op.kind, OpKind::Read | OpKind::Write))
+        ops.iter().any(|op| {
+            op.buffer == buffer && matches!(op.kind, OpKind::Read | OpKind::Write | OpKind::Extents)
+        })
     }
 
     /// The scratch buffer with this number; `None` if there is no such number, `Some(None)` if it was never filled.

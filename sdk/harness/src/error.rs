@@ -1,6 +1,8 @@
 //! What can go wrong that is not an answer to the initiator.
 
-use lunbox_sdk::{ConfigError, MAX_OPS, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, SchemaError};
+use lunbox_sdk::{
+    ConfigError, ExtentRecord, MAX_OPS, MAX_SCRATCH_BUFFERS, MAX_SCRATCH_BYTES, Op, SchemaError,
+};
 
 /// Why a harness could not do what the test asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +143,22 @@ pub enum Violation {
         /// What asked for durability.
         reason: &'static str,
     },
+    /// A physical block size that no device can have.
+    #[error(
+        "device-info.physical-block-size {physical} must be 0 or a power of two, from the block size {block_size} to 32768 \
+         times it"
+    )]
+    PhysicalBlockSize {
+        /// What `configure` answered, in bytes.
+        physical: u32,
+        /// Bytes.
+        block_size: u32,
+    },
+    /// A list of extents that does not begin where it was asked for, has a gap or an overlap, or is empty (length 0).
+    #[error(
+        "lba-status: the record {0:?} does not begin where the one before it ends, or at the offset asked for"
+    )]
+    ExtentList(ExtentRecord),
     /// A saved state beyond the limit.
     #[error("state.save: {0} bytes; at most 16 MiB are allowed")]
     StateSize(usize),

@@ -54,6 +54,11 @@ impl<H: Handler> Harness<H> {
         if info.size == 0 || !info.size.is_multiple_of(u64::from(config.block_size)) {
             return Err(Violation::DeviceSize { size: info.size, block_size: config.block_size }.into());
         }
+        let (physical, block) = (info.physical_block_size, config.block_size);
+        let fits = physical.is_power_of_two() && physical >= block && physical / block <= 1 << 15;
+        if physical != 0 && !fits {
+            return Err(Violation::PhysicalBlockSize { physical, block_size: block }.into());
+        }
         let commands = Commands::default();
         Ok(Self { handler, config, info, storage, commands, next_tag: 1, ended_good: HashSet::new() })
     }

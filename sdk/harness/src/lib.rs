@@ -20,7 +20,7 @@
 //! #         }
 //! #     }
 //! #     fn configure(config: &DeviceConfig) -> Result<(Self, DeviceInfo), ConfigError> {
-//! #         Ok((Self, DeviceInfo { size: config.size, write_cache: true, solid_state: false }))
+//! #         Ok((Self, DeviceInfo { size: config.size, write_cache: true, solid_state: false, physical_block_size: 0 }))
 //! #     }
 //! # }
 //! # impl Block for Plain {

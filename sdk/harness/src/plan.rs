@@ -2,10 +2,19 @@
 
 use std::collections::VecDeque;
 
-use lunbox_sdk::{BufferId, MAX_OPS, MAX_SCRATCH_BUFFERS, Op, OpError, OpFailure, OpKind, OpsResult};
+use lunbox_sdk::{
+    BufferId, EXTENT_SCRATCH_BYTES, ExtentRecord, MAX_OPS, MAX_SCRATCH_BUFFERS, Op, OpError, OpFailure,
+    OpKind, OpsResult,
+};
 
 use crate::command::{Command, Direction};
 use crate::{MemStore, Violation};
+
+/// Bytes of a list in a scratch buffer.
+const SCRATCH_LIST: usize = EXTENT_SCRATCH_BYTES as usize;
+
+/// Bytes of the shortest list.
+const RECORD: u64 = ExtentRecord::BYTES as u64;
 
 /// The storage of a harness and its misbehaviour.
 #[derive(Debug, Default)]
@@ -34,8 +43,11 @@ impl Storage {
         if op.flags.zero_at_eof && op.kind != OpKind::Read {
             return Err(Violation::Flag { index, op, flag: "zero-at-eof" });
         }
-        if op.flags.durable && matches!(op.kind, OpKind::Read | OpKind::Flush) {
+        if op.flags.durable && matches!(op.kind, OpKind::Read | OpKind::Flush | OpKind::Extents) {
             return Err(Violation::Flag { index, op, flag: "durable" });
+        }
+        if op.flags.may_unmap && op.kind != OpKind::WriteZeroes {
+            return Err(Violation::Flag { index, op, flag: "may-unmap" });
         }
         if op.kind == OpKind::Flush {
             return Ok(());
@@ -46,10 +58,10 @@ impl Storage {
         if op.store_offset.checked_add(op.length).is_none() {
             return Err(Violation::StoreRange { index, op });
         }
-        if op.kind != OpKind::Read && store.is_read_only() {
+        if !matches!(op.kind, OpKind::Read | OpKind::Extents) && store.is_read_only() {
             return Err(Violation::ReadOnlyStore { index, op });
         }
-        if matches!(op.kind, OpKind::Read | OpKind::Write) {
+        if matches!(op.kind, OpKind::Read | OpKind::Write | OpKind::Extents) {
             check_buffer(command, index, op)?;
         }
         Ok(())
@@ -121,8 +133,19 @@ impl Storage {
                 store.flush();
                 Ok(())
             }
+            OpKind::Extents => {
+                let room = wide(command.available(op.buffer, true))?.saturating_sub(offset);
+                let room = if op.buffer == BufferId::DATA { room } else { room.min(SCRATCH_LIST) };
+                let list = store.extents(op.store_offset, op.length, room);
+                let out = command.fill(op.buffer, offset, list.len()).ok_or(OpError::Invalid)?;
+                out.copy_from_slice(&list);
+                Ok(())
+            }
             OpKind::Discard => store.discard(command.tag, op.store_offset, op.length, durable),
-            OpKind::WriteZeroes => store.write_zeroes(command.tag, op.store_offset, op.length, durable),
+            OpKind::WriteZeroes => {
+                let unmap = op.flags.may_unmap;
+                store.write_zeroes(command.tag, op.store_offset, op.length, durable, unmap)
+            }
         }
     }
 }
@@ -140,7 +163,8 @@ fn check_buffer(command: &mut Command, index: usize, op: Op) -> Result<(), Viola
     if op.buffer.0 > MAX_SCRATCH_BUFFERS {
         return Err(Violation::UnknownBuffer { index, op });
     }
-    let wanted = if op.kind == OpKind::Read { Direction::In } else { Direction::Out };
+    let wanted =
+        if matches!(op.kind, OpKind::Read | OpKind::Extents) { Direction::In } else { Direction::Out };
     if op.buffer == BufferId::DATA && command.direction != wanted {
         return Err(Violation::Direction { index, op });
     }
@@ -156,7 +180,9 @@ fn check_filled(command: &mut Command, index: usize, op: Op) -> Result<(), Viola
 }
 
 fn check_range(op: Op, index: usize, available: u64) -> Result<(), Violation> {
-    match u64::from(op.buffer_offset).checked_add(op.length) {
+    // A list takes what room there is, for one record at least.
+    let length = if op.kind == OpKind::Extents { RECORD } else { op.length };
+    match u64::from(op.buffer_offset).checked_add(length) {
         Some(end) if end <= available => Ok(()),
         _ => Err(Violation::BufferRange { index, op, available }),
     }

@@ -1,9 +1,12 @@
 //! A store in memory that remembers which writes are durable.
 
-use lunbox_sdk::{OpError, StoreInfo, Tag};
+use lunbox_sdk::{ExtentRecord, OpError, StoreInfo, Tag};
 
 /// What a discarded range of a store reads as that promises no zeros: unlikely data, so that relying on it shows.
 const DISCARDED: u8 = 0xdc;
+
+/// Bytes of the smallest unit that is allocated and given back.
+const UNIT: usize = 512;
 
 /// A store in memory. Writes are volatile until a flush or until they are made durable themselves.
 ///
@@ -14,12 +17,16 @@ pub struct MemStore {
     durable: Vec<u8>,
     /// What reads see.
     current: Vec<u8>,
+    /// Which units of [`UNIT`] bytes take up space; those beyond are holes.
+    allocated: Vec<bool>,
     /// Changes since the last flush, oldest first.
     journal: Vec<Change>,
     option: String,
     read_only: bool,
     discard_zeroes: bool,
     can_grow: bool,
+    physical_block_size: u32,
+    discard_granularity: u32,
 }
 
 /// A change that a power cut may undo.
@@ -41,13 +48,14 @@ impl MemStore {
     /// A store of `size` bytes, all zero, that never grows, like a block device.
     #[must_use]
     pub fn fixed(size: usize) -> Self {
-        Self { can_grow: false, ..Self::growing(size) }
+        Self { can_grow: false, allocated: vec![true; size.div_ceil(UNIT)], ..Self::growing(size) }
     }
 
-    /// A growing store with these contents, all of them durable.
+    /// A growing store with these contents, all of them durable. What is zero is a hole.
     #[must_use]
     pub fn with_contents(contents: Vec<u8>) -> Self {
         Self {
+            allocated: contents.chunks(UNIT).map(|unit| unit.iter().any(|&byte| byte != 0)).collect(),
             durable: contents.clone(),
             current: contents,
             journal: Vec::new(),
@@ -55,6 +63,8 @@ impl MemStore {
             read_only: false,
             discard_zeroes: true,
             can_grow: true,
+            physical_block_size: 0,
+            discard_granularity: 512,
         }
     }
 
@@ -76,6 +86,20 @@ impl MemStore {
     #[must_use]
     pub fn discards_to_anything(mut self) -> Self {
         self.discard_zeroes = false;
+        self
+    }
+
+    /// The same, unable to discard.
+    #[must_use]
+    pub fn without_discard(mut self) -> Self {
+        self.discard_granularity = 0;
+        self
+    }
+
+    /// The same, with physical blocks of so many bytes.
+    #[must_use]
+    pub fn physical_blocks(mut self, bytes: u32) -> Self {
+        self.physical_block_size = bytes;
         self
     }
 
@@ -116,6 +140,8 @@ impl MemStore {
             read_only: self.read_only,
             discard_zeroes: self.discard_zeroes,
             can_grow: self.can_grow,
+            physical_block_size: self.physical_block_size,
+            discard_granularity: self.discard_granularity,
         }
     }
 
@@ -144,22 +170,71 @@ impl MemStore {
         durable: bool,
     ) -> Result<(), OpError> {
         let offset = self.place(offset, data.len())?;
-        overwrite(&mut self.current, offset, &data);
-        self.journal.push(Change { by, offset, data, durable });
+        let end = (offset + data.len()).div_ceil(UNIT);
+        if self.allocated.len() < end {
+            self.allocated.resize(end, false);
+        }
+        self.allocated[offset / UNIT..end].fill(true);
+        self.change(by, offset, data, durable);
         Ok(())
     }
 
-    /// Makes a range read as zeros.
+    fn change(&mut self, by: Tag, offset: usize, data: Vec<u8>, durable: bool) {
+        overwrite(&mut self.current, offset, &data);
+        self.journal.push(Change { by, offset, data, durable });
+    }
+
+    /// Gives the whole units of a range back.
+    fn give_back(&mut self, offset: usize, length: usize) {
+        let end = ((offset + length) / UNIT).min(self.allocated.len());
+        let start = offset.div_ceil(UNIT).min(end);
+        if self.can_grow {
+            self.allocated[start..end].fill(false);
+        }
+    }
+
+    /// What of a range is allocated, as a list of at most `room` bytes.
+    pub(crate) fn extents(&self, offset: u64, length: u64, room: usize) -> Vec<u8> {
+        let wide = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let end = offset.saturating_add(length);
+        let is_allocated = |at: u64| {
+            let unit = usize::try_from(at).ok().map(|at| at / UNIT);
+            unit.and_then(|unit| self.allocated.get(unit)).copied().unwrap_or(!self.can_grow)
+        };
+        let mut list = Vec::new();
+        let mut at = offset;
+        while at < end && list.len() + ExtentRecord::BYTES <= room {
+            let allocated = is_allocated(at);
+            let mut until = at;
+            while until < end && is_allocated(until) == allocated {
+                let known = until < wide(self.allocated.len() * UNIT);
+                until = if known { end.min((until / wide(UNIT) + 1) * wide(UNIT)) } else { end };
+            }
+            list.extend(ExtentRecord { offset: at, length: until - at, allocated }.to_bytes());
+            at = until;
+        }
+        if list.len() + ExtentRecord::BYTES <= room {
+            list.extend([0; ExtentRecord::BYTES]);
+        }
+        list
+    }
+
+    /// Makes a range read as zeros. What was a hole stays one.
     pub(crate) fn write_zeroes(
         &mut self,
         by: Tag,
         offset: u64,
         length: u64,
         durable: bool,
+        may_unmap: bool,
     ) -> Result<(), OpError> {
         let length = usize::try_from(length).map_err(|_| OpError::NoSpace)?;
-        self.place(offset, length)?;
-        self.write(by, offset, vec![0; length], durable)
+        let offset = self.place(offset, length)?;
+        self.change(by, offset, vec![0; length], durable);
+        if may_unmap {
+            self.give_back(offset, length);
+        }
+        Ok(())
     }
 
     /// Gives up a range; what lies beyond the end needs no giving up.
@@ -170,11 +245,17 @@ impl MemStore {
         length: u64,
         durable: bool,
     ) -> Result<(), OpError> {
+        if self.discard_granularity == 0 {
+            return Err(OpError::Unsupported);
+        }
         let end = offset.saturating_add(length).min(self.info().size);
         let Some(length) = end.checked_sub(offset).filter(|length| *length > 0) else { return Ok(()) };
         let length = usize::try_from(length).map_err(|_| OpError::NoSpace)?;
+        let offset = self.place(offset, length)?;
         let filler = if self.discard_zeroes { 0 } else { DISCARDED };
-        self.write(by, offset, vec![filler; length], durable)
+        self.change(by, offset, vec![filler; length], durable);
+        self.give_back(offset, length);
+        Ok(())
     }
 
     /// Makes all changes so far durable.

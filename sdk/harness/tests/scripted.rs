@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use lunbox_harness::{CancelPoint, Ending, Error, Harness, MemStore, StartError, Violation};
 use lunbox_sdk::{
-    Block, BlockCommand, BlockUnmap, BufferError, BufferId, Buffers, ConfigError, Description, DeviceConfig,
-    DeviceInfo, Field, FieldKind, Grammar, Handler, Op, OpError, OpFailure, OpsResult, Options, Outcome,
-    Schema, Status, StoreId, Tag, UnmapLimits,
+    Block, BlockCommand, BlockLbaStatus, BlockUnmap, BufferError, BufferId, Buffers, ConfigError,
+    Description, DeviceConfig, DeviceInfo, ExtentRecord, Field, FieldKind, Grammar, Handler, Op, OpError,
+    OpFailure, OpsResult, Options, Outcome, Schema, Status, StoreId, Tag, UnmapLimits,
 };
 
 const S0: StoreId = StoreId(0);
@@ -45,7 +45,10 @@ impl Handler for Scripted {
 
     fn configure(config: &DeviceConfig) -> Result<(Self, DeviceInfo), ConfigError> {
         let write_cache = !config.options.iter().any(|(name, _)| name == "write-through");
-        Ok((Self::default(), DeviceInfo { size: config.size, write_cache, solid_state: false }))
+        Ok((
+            Self::default(),
+            DeviceInfo { size: config.size, write_cache, solid_state: false, physical_block_size: 0 },
+        ))
     }
 
     fn resume(&mut self, _tag: Tag, result: &OpsResult, buffers: &mut dyn Buffers) -> Outcome {
@@ -65,11 +68,17 @@ impl Block for Scripted {
 }
 
 impl BlockUnmap for Scripted {
-    fn limits(&mut self) -> UnmapLimits {
-        UnmapLimits::default()
+    fn limits(&mut self) -> Option<UnmapLimits> {
+        Some(UnmapLimits::default())
     }
 
     fn unmap(&mut self, _: Tag, _: u64, _: u64, buffers: &mut dyn Buffers) -> Outcome {
+        self.next(buffers)
+    }
+}
+
+impl BlockLbaStatus for Scripted {
+    fn lba_status(&mut self, _: Tag, _: u64, _: u64, buffers: &mut dyn Buffers) -> Outcome {
         self.next(buffers)
     }
 }
@@ -420,5 +429,41 @@ fn grants_and_values_are_those_of_the_schema() {
     assert!(problem(&[], &[("path", "/x")]).contains("is a store"));
     for (name, value) in [("count", "1"), ("count", "10"), ("count", "x"), ("mode", "c"), ("lazy", "no")] {
         assert!(problem(&["path"], &[(name, value)]).contains(name), "{name}={value}");
+    }
+}
+
+#[test]
+fn a_list_of_extents_takes_the_room_that_there_is() {
+    let list = Op::extents(S0, 0, 1 << 40);
+    let mut disk = harness([Outcome::Io(list)]);
+    let records = disk.lba_status(0, 65536, 24).unwrap().unwrap();
+    let hole = ExtentRecord { offset: 0, length: 1 << 40, allocated: false };
+    assert_eq!(records, [hole]);
+    // A scratch buffer has room for 4,080 bytes behind the offset, which its end need not reach.
+    let in_scratch = list.in_buffer(SCRATCH, (1 << 20) - 4080);
+    let mut disk = harness([Outcome::More(vec![in_scratch]), Outcome::GOOD]);
+    disk.read(0, 512).unwrap().good().unwrap();
+    assert_eq!(disk.handler().resumed, [OpsResult::default()], "no bytes of the medium");
+
+    for (op, wanted) in [
+        (list.in_buffer(BufferId::DATA, 512 - 23), "do not fit"),
+        (list.in_buffer(SCRATCH, (1 << 20) - 23), "do not fit"),
+        (list.durable(true), "flag durable"),
+        (list.zero_at_eof(), "flag zero-at-eof"),
+        (read(0).may_unmap(true), "flag may-unmap"),
+    ] {
+        let violation = broken(harness([Outcome::Io(op)]).read(0, 512));
+        assert!(violation.to_string().contains(wanted), "{op:?}: {violation}");
+    }
+    let violation = broken(harness([Outcome::Io(list)]).write(0, &[0; 512]));
+    assert!(matches!(violation, Violation::Direction { .. }), "{violation}");
+}
+
+#[test]
+fn a_status_that_begins_elsewhere_or_says_nothing_is_a_violation() {
+    for answer in [Outcome::GOOD, Outcome::Io(Op::extents(S0, 512, 512))] {
+        let mut disk = harness([answer]);
+        let error = disk.lba_status(0, 65536, 240).unwrap_err();
+        assert!(matches!(error, Error::Violation(Violation::ExtentList(_))), "{error}");
     }
 }

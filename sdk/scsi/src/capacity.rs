@@ -12,16 +12,18 @@ pub fn read_capacity_10(geometry: &Geometry) -> [u8; 8] {
     data
 }
 
-/// READ CAPACITY (16): no protection information, lowest aligned LBA 0. The caller cuts to the allocation
-/// length.
+/// READ CAPACITY (16): no protection information; RC BASIS 00b, since all blocks count. The caller cuts to the
+/// allocation length.
 #[must_use]
 pub fn read_capacity_16(geometry: &Geometry, characteristics: &Characteristics) -> [u8; 32] {
     let mut data = [0; 32];
     data[..8].copy_from_slice(&geometry.last_lba().0.to_be_bytes());
     data[8..12].copy_from_slice(&geometry.block_size().get().to_be_bytes());
     data[13] = geometry.physical_exponent();
+    // LOWEST ALIGNED LOGICAL BLOCK ADDRESS has 14 bits, and so has what the geometry tells.
+    data[14..16].copy_from_slice(&geometry.lowest_aligned().to_be_bytes());
     if let Some(unmap) = characteristics.unmap {
-        data[14] = 0x80; // LBPME
+        data[14] |= 0x80; // LBPME
         data[14] |= if unmap.reads_zeroes { 0x40 } else { 0 }; // LBPRZ
     }
     data
@@ -31,7 +33,7 @@ pub fn read_capacity_16(geometry: &Geometry, characteristics: &Characteristics) 
 mod tests {
     use super::*;
     use crate::logical_unit::{Provisioning, Unmap, WriteSame};
-    use crate::units::{BlockSize, Bytes};
+    use crate::units::{BlockSize, Bytes, Lba};
 
     fn geometry(size: u64, block_size: u32) -> Geometry {
         Geometry::new(Bytes(size), BlockSize::new(block_size).unwrap()).unwrap()
@@ -73,5 +75,16 @@ mod tests {
         assert_eq!(read_capacity_16(&disk, &thin(true))[12..16], [0, 3, 0xc0, 0]);
         assert_eq!(read_capacity_16(&disk, &thin(false))[12..16], [0, 3, 0x80, 0]);
         assert_eq!(read_capacity_16(&disk, &Characteristics::default())[12..16], [0, 3, 0, 0]);
+        let disk = disk.with_lowest_aligned(Lba(7)).unwrap();
+        assert_eq!(read_capacity_16(&disk, &thin(true))[12..16], [0, 3, 0xc0, 7]);
+    }
+
+    #[test]
+    fn the_lowest_aligned_block_spares_the_bits_beside_it() {
+        let physical = BlockSize::new(1 << 23).unwrap();
+        let disk = geometry(1 << 30, 512).with_physical_block(physical).unwrap();
+        let disk = disk.with_lowest_aligned(Lba((1 << 14) - 1)).unwrap();
+        let data = read_capacity_16(&disk, &Characteristics::default());
+        assert_eq!(data[12..16], [0, 14, 0x3f, 0xff]);
     }
 }

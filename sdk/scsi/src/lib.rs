@@ -1,10 +1,10 @@
-//! Target-side SCSI: CDB decoding, sense data, INQUIRY, VPD, mode pages. No I/O, no transport, no Wasm; builds
+//! Target-side SCSI: CDB decoding, parameter lists, sense data, parameter data. No I/O, no transport, no Wasm; builds
 //! for hosts and for handlers.
 //!
 //! # The way of a command
 //!
 //! ```
-//! use lunbox_scsi::{BlockSize, Bytes, Command, Geometry, Identity, LogicalUnit, decode, parameter_data};
+//! use lunbox_scsi::{BlockSize, Bytes, Command, Geometry, Identity, LogicalUnit, decode_for, parameter_data};
 //!
 //! let geometry = Geometry::new(Bytes(1 << 30), BlockSize::B512)?;
 //! let unit = LogicalUnit::new(Identity::tcmu("6b1c4f2e-0a37"), geometry);
@@ -12,7 +12,7 @@
 //! // READ(10) of 8 blocks at LBA 2048.
 //! let cdb = [0x28, 0, 0, 0, 8, 0, 0, 0, 8, 0];
 //! let mut reply = Vec::new();
-//! let command = decode(&cdb)?;
+//! let command = decode_for(&unit, &cdb)?;
 //! match parameter_data(&command, &unit, &mut reply) {
 //!     Some(outcome) => outcome?, // GOOD; send `reply`
 //!     None => match command {
@@ -22,6 +22,9 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! What initiators send along with a command is read by the parsers of [`list`]; [`opcode`] holds the table that all
+//! this hangs on.
 //!
 //! # Rules
 //!
@@ -36,9 +39,15 @@
 #![forbid(unsafe_code)]
 
 pub mod capacity;
+pub mod copy_results;
 pub mod inquiry;
+pub mod lba_status;
+pub mod list;
+pub mod log_page;
 pub mod mode;
 pub mod opcode;
+pub mod supported;
+pub mod target_port;
 pub mod vpd;
 
 mod cdb;
@@ -48,15 +57,18 @@ mod response;
 mod sense;
 mod units;
 
-pub use cdb::{cdb_length, decode, invalid_field};
-pub use command::{Command, Data, ModeSense, PageControl};
+pub use cdb::{cdb_length, decode, decode_for, invalid_field};
+pub use command::{ByteCheck, Command, CopyResults, Data, ModeSense, PageControl};
+pub use copy_results::{CopyOutcome, CopyRecord};
 pub use logical_unit::{
-    Characteristics, Geometry, GeometryError, Identity, LogicalUnit, Provisioning, Unmap, WriteSame,
+    Changeable, Characteristics, Geometry, GeometryError, Identity, LogicalUnit, Provisioning, ThinSpace,
+    Unmap, WriteSame,
 };
 pub use opcode::opcode_name;
-pub use response::parameter_data;
+pub use response::{parameter_data, refused_field};
 pub use sense::{
     FieldPointer, InvalidSenseKey, SENSE_BUFFER_LENGTH, Sense, SenseData, SenseFormat, SenseKey,
     SenseKeySpecific,
 };
+pub use target_port::{AccessState, TargetPort, TargetPortGroup};
 pub use units::{BlockSize, Blocks, Bytes, InvalidBlockSize, Lba};

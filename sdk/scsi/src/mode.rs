@@ -1,17 +1,13 @@
 //! MODE SENSE parameter data (SPC-5, mode parameters; SBC-4, mode parameters for direct access block devices).
 //!
-//! There is no MODE SELECT: nothing is changeable, nothing can be saved, and the default values are those in
-//! force.
+//! Nothing can be saved. What MODE SELECT may change is what [`Changeable`](crate::Changeable) says.
+
+mod pages;
 
 use crate::command::{ModeSense, PageControl};
-use crate::logical_unit::{Characteristics, Geometry, LogicalUnit};
+use crate::logical_unit::{Geometry, LogicalUnit};
 use crate::sense::Sense;
-
-/// Appends the body of a page: what stands behind PAGE CODE and PAGE LENGTH.
-type Body = fn(&Characteristics, &mut Vec<u8>);
-
-/// Every page in ascending order. None has subpages.
-const PAGES: &[(u8, Body)] = &[(0x01, error_recovery), (0x08, caching), (0x0a, control)];
+use pages::{PAGES, Page, Values};
 
 /// PAGE CODE that asks for all pages.
 const ALL_PAGES: u8 = 0x3f;
@@ -25,12 +21,22 @@ const ALL_SUBPAGES: u8 = 0xff;
 /// The sense data to answer with: 5/39/00 for saved values, 5/24/00 for a page or subpage that does not exist
 /// and for data that is too long for MODE SENSE (6). `out` is left as it was.
 pub fn mode_sense(request: &ModeSense, unit: &LogicalUnit, out: &mut Vec<u8>) -> Result<(), Sense> {
-    if request.control == PageControl::Saved {
-        return Err(Sense::SAVING_PARAMETERS_NOT_SUPPORTED);
-    }
-    let wanted = |code: u8| request.page == ALL_PAGES || request.page == code;
-    let subpage_exists = request.subpage == 0 || request.subpage == ALL_SUBPAGES;
-    if !subpage_exists || !PAGES.iter().any(|(code, _)| wanted(*code)) {
+    let values = match request.control {
+        PageControl::Current => Values::Current,
+        PageControl::Changeable => Values::Changeable,
+        PageControl::Default => Values::Default,
+        PageControl::Saved => return Err(Sense::SAVING_PARAMETERS_NOT_SUPPORTED),
+    };
+    let wanted = |page: &Page| {
+        (request.page == ALL_PAGES || request.page == page.code)
+            // Of single pages any subpage may be wanted, of all of them these two values alone.
+            && match request.subpage {
+                ALL_SUBPAGES => true,
+                subpage => subpage == page.subpage && (subpage == 0 || request.page != ALL_PAGES),
+            }
+            && page.exists(unit)
+    };
+    if !PAGES.iter().any(wanted) {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
 
@@ -38,27 +44,55 @@ pub fn mode_sense(request: &ModeSense, unit: &LogicalUnit, out: &mut Vec<u8>) ->
     // The length at the front is known at the end.
     out.resize(start + if request.ten { 8 } else { 4 }, 0);
     let descriptor = block_descriptor(request, &unit.geometry, out);
-    for (code, body) in PAGES.iter().filter(|(code, _)| wanted(*code)) {
-        page(*code, *body, request.control, &unit.characteristics, out);
+    for page in PAGES.iter().filter(|page| wanted(page)) {
+        page.append(values, unit, out);
     }
     let total = out.len() - start;
-    if let Err(sense) = header(request, &unit.characteristics, descriptor, total, &mut out[start..]) {
+    if let Err(sense) = header(request, unit, descriptor, total, &mut out[start..]) {
         out.truncate(start);
         return Err(sense);
     }
     Ok(())
 }
 
+/// The unit has a page with this PAGE CODE, or it asks for all.
+pub(crate) fn has_page(code: u8, unit: &LogicalUnit) -> bool {
+    code == ALL_PAGES || PAGES.iter().any(|page| page.code == code && page.exists(unit))
+}
+
+/// The values of a page that are in force: the whole page as MODE SENSE shows it, its header included. `subpage` is
+/// 00h for a page without. `None` if the unit has no such page.
+#[must_use]
+pub fn current_page(code: u8, subpage: u8, unit: &LogicalUnit) -> Option<Vec<u8>> {
+    single_page(code, subpage, Values::Current, unit)
+}
+
+/// The bits of a page that MODE SELECT may change are set; its header and length are those of [`current_page`].
+/// `None` if the unit has no such page.
+#[must_use]
+pub fn changeable_page(code: u8, subpage: u8, unit: &LogicalUnit) -> Option<Vec<u8>> {
+    single_page(code, subpage, Values::Changeable, unit)
+}
+
+fn single_page(code: u8, subpage: u8, values: Values, unit: &LogicalUnit) -> Option<Vec<u8>> {
+    let page = PAGES.iter().find(|page| (page.code, page.subpage) == (code, subpage))?;
+    let mut out = Vec::new();
+    page.exists(unit).then(|| page.append(values, unit, &mut out))?;
+    Some(out)
+}
+
 /// Fills in the mode parameter header. `total` counts it in, MODE DATA LENGTH does not count itself.
 fn header(
     request: &ModeSense,
-    own: &Characteristics,
+    unit: &LogicalUnit,
     descriptor: u8,
     total: usize,
     data: &mut [u8],
 ) -> Result<(), Sense> {
     // MEDIUM TYPE is 00h. DEVICE-SPECIFIC PARAMETER: WP and DPOFUA (SBC-4).
-    let specific = if own.write_protected { 0x80 } else { 0 } | if own.dpo_fua { 0x10 } else { 0 };
+    let write_protected = unit.write_protection().is_some();
+    let specific =
+        if write_protected { 0x80 } else { 0 } | if unit.characteristics.dpo_fua { 0x10 } else { 0 };
     if request.ten {
         let length = u16::try_from(total - 2).map_err(|_| Sense::INVALID_FIELD_IN_CDB)?;
         data[..2].copy_from_slice(&length.to_be_bytes());
@@ -90,40 +124,6 @@ fn block_descriptor(request: &ModeSense, geometry: &Geometry, out: &mut Vec<u8>)
         out.extend_from_slice(&[0, length[1], length[2], length[3]]);
         8
     }
-}
-
-fn page(code: u8, body: Body, control: PageControl, own: &Characteristics, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[code, 0]);
-    let start = out.len();
-    body(own, out);
-    if control == PageControl::Changeable {
-        // A mask: nothing may be changed.
-        out[start..].fill(0);
-    }
-    out[start - 1] = u8::try_from(out.len() - start).expect("the longest page is caching with 18 bytes");
-}
-
-/// Read-write error recovery page: no retries to steer, nothing reported.
-fn error_recovery(_: &Characteristics, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[0; 10]);
-}
-
-/// Caching page: WCE.
-fn caching(own: &Characteristics, out: &mut Vec<u8>) {
-    let mut body = [0; 18];
-    body[0] = if own.write_cache { 0x04 } else { 0 };
-    out.extend_from_slice(&body);
-}
-
-/// Control page.
-fn control(own: &Characteristics, out: &mut Vec<u8>) {
-    let mut body = [0; 10];
-    body[0] = 0x02; // GLTSD: log parameters are not saved
-    body[0] |= if own.descriptor_sense { 0x04 } else { 0 }; // D_SENSE
-    body[1] = 0x10; // QUEUE ALGORITHM MODIFIER: commands run side by side and end in any order
-    body[3] = 0x40; // TAS: the kernel's target core answers aborted commands with TASK ABORTED
-    body[6..8].fill(0xff); // BUSY TIMEOUT PERIOD: unlimited
-    out.extend_from_slice(&body);
 }
 
 #[cfg(test)]

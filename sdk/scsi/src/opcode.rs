@@ -1,16 +1,51 @@
 //! The table of supported commands. Decoding is driven by it, and so is what the target says about itself
-//! (REPORT SUPPORTED OPERATION CODES): the two can not differ.
+//! (REPORT SUPPORTED OPERATION CODES), how commands are counted and what fuzzers start from: they can not differ.
 
 mod names;
+mod table;
 
 use std::fmt;
 
-use crate::cdb::parse::{self, Cdb};
-use crate::command::Command;
-use crate::sense::FieldPointer;
+use crate::cdb::fields::{Cdb, Parsed};
+use crate::logical_unit::LogicalUnit;
+use table::TABLE;
 
 /// Longest CDB of a supported command in bytes.
-pub(crate) const MAX_FIXED_CDB: usize = 16;
+pub const MAX_FIXED_CDB: usize = 32;
+
+/// OPERATION CODE of variable length CDBs (SPC-5, variable type data structures).
+pub(crate) const VARIABLE: u8 = 0x7f;
+
+/// What kind of work a command is, for statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// READ.
+    Read,
+    /// What puts the initiator's data on the medium: WRITE, WRITE AND VERIFY, WRITE SAME, COMPARE AND WRITE, ORWRITE.
+    Write,
+    /// SYNCHRONIZE CACHE.
+    Flush,
+    /// Everything else.
+    #[default]
+    Other,
+}
+
+/// What a unit must have for a command to be supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing: every unit supports it.
+    Nothing,
+    /// Logical block provisioning management.
+    Unmap,
+    /// A MAXIMUM COMPARE AND WRITE LENGTH.
+    CompareAndWrite,
+    /// Target port groups.
+    TargetPortGroups,
+    /// A target that runs commands of several steps.
+    Composites,
+    /// A target that copies.
+    ThirdPartyCopy,
+}
 
 /// One supported command.
 pub struct Operation {
@@ -20,19 +55,58 @@ pub struct Operation {
     pub service_action: Option<u16>,
     /// The standard's name.
     pub name: &'static str,
-    /// CDB usage map (SPC-5, REPORT SUPPORTED OPERATION CODES): which bits of the CDB this target looks at. Byte 0 is the opcode itself, the
-    /// service action's bits are set. Of the CONTROL byte, NACA is looked at (and refused). What lies behind the
-    /// CDB is 0.
-    pub usage: [u8; 16],
+    /// What kind of work it is.
+    pub class: Class,
+    /// Byte 0 is the opcode itself. Else a bit is set if this target looks at it, those of the service action too. Of
+    /// the CONTROL byte, NACA is looked at (and refused). What lies behind the CDB is 0.
+    pub(crate) usage: Cdb,
+    pub(crate) need: Need,
     pub(crate) length: u8,
-    pub(crate) parse: fn(&Cdb) -> Result<Command, FieldPointer>,
+    pub(crate) parse: fn(&Cdb) -> Parsed,
 }
 
 impl Operation {
-    /// Length of the CDB in bytes, 6 to 16.
+    /// Length of the CDB in bytes, 6 to 32.
     #[must_use]
     pub fn cdb_length(&self) -> usize {
         usize::from(self.length)
+    }
+
+    /// CDB USAGE DATA (SPC-5, REPORT SUPPORTED OPERATION CODES, one command): operation code and service action stand
+    /// where the CDB has them; of the other bits those are set that this target looks at. The first
+    /// [`Operation::cdb_length`] bytes count, the others are 0.
+    #[must_use]
+    pub fn cdb_usage_data(&self) -> [u8; MAX_FIXED_CDB] {
+        let mut data = self.usage;
+        self.place_service_action(&mut data);
+        data
+    }
+
+    /// Where the CONTROL byte stands: last, or in byte 1 of a variable length CDB.
+    pub(crate) const fn control(&self) -> u8 {
+        if self.opcode == VARIABLE { 1 } else { self.length - 1 }
+    }
+
+    /// Writes the service action over its field, for opcodes that have one.
+    fn place_service_action(&self, cdb: &mut Cdb) {
+        let Some(action) = self.service_action else { return };
+        let [high, low] = action.to_be_bytes();
+        if self.opcode == VARIABLE {
+            (cdb[8], cdb[9]) = (high, low);
+        } else {
+            cdb[1] = (cdb[1] & 0xe0) | (low & 0x1f);
+        }
+    }
+
+    /// The shortest that can be said with this command: all fields 0.
+    fn blank(&self) -> Cdb {
+        let mut cdb = [0; MAX_FIXED_CDB];
+        cdb[0] = self.opcode;
+        if self.opcode == VARIABLE {
+            cdb[7] = self.length - 8;
+        }
+        self.place_service_action(&mut cdb);
+        cdb
     }
 }
 
@@ -46,78 +120,8 @@ impl fmt::Debug for Operation {
     }
 }
 
-/// A row of the table. `usage` is that of the bytes between the opcode and CONTROL.
-const fn row<const N: usize>(
-    opcode: u8,
-    name: &'static str,
-    usage: [u8; N],
-    parse: fn(&Cdb) -> Result<Command, FieldPointer>,
-) -> Operation {
-    let mut map = [0; MAX_FIXED_CDB];
-    map[0] = opcode;
-    let mut at = 0;
-    let mut length = 2;
-    while at < N {
-        map[at + 1] = usage[at];
-        at += 1;
-        length += 1;
-    }
-    map[at + 1] = 0x04; // CONTROL: NACA
-    Operation { opcode, service_action: None, name, usage: map, length, parse }
-}
-
-/// A row whose command is told apart by SERVICE ACTION in byte 1.
-const fn action(service_action: u16, row: Operation) -> Operation {
-    Operation { service_action: Some(service_action), ..row }
-}
-
-/// Protection field, DPO and FUA; then address and length.
-const TRANSFER_10: [u8; 8] = [0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff];
-const TRANSFER_12: [u8; 10] = [0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0];
-const TRANSFER_16: [u8; 14] =
-    [0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0];
-
 /// Every supported command, in ascending order of opcode and service action.
 pub static SUPPORTED: &[Operation] = TABLE;
-
-const TABLE: &[Operation] = &[
-    row(0x00, "TEST UNIT READY", [0, 0, 0, 0], parse::test_unit_ready),
-    row(0x03, "REQUEST SENSE", [0x01, 0, 0, 0xff], parse::request_sense),
-    row(0x08, "READ(6)", [0x1f, 0xff, 0xff, 0xff], parse::read_6),
-    row(0x0a, "WRITE(6)", [0x1f, 0xff, 0xff, 0xff], parse::write_6),
-    row(0x12, "INQUIRY", [0x03, 0xff, 0xff, 0xff], parse::inquiry),
-    row(0x1a, "MODE SENSE(6)", [0x08, 0xff, 0xff, 0xff], parse::mode_sense_6),
-    row(0x1b, "START STOP UNIT", [0x01, 0, 0, 0xf7], parse::start_stop_unit),
-    row(0x25, "READ CAPACITY(10)", [0x01, 0, 0, 0, 0, 0, 0, 0x01], parse::read_capacity_10),
-    row(0x28, "READ(10)", TRANSFER_10, parse::read_10),
-    row(0x2a, "WRITE(10)", TRANSFER_10, parse::write_10),
-    row(
-        0x35,
-        "SYNCHRONIZE CACHE(10)",
-        [0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff],
-        parse::synchronize_cache_10,
-    ),
-    row(0x5a, "MODE SENSE(10)", [0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff], parse::mode_sense_10),
-    row(0x88, "READ(16)", TRANSFER_16, parse::read_16),
-    row(0x8a, "WRITE(16)", TRANSFER_16, parse::write_16),
-    row(
-        0x91,
-        "SYNCHRONIZE CACHE(16)",
-        [0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0],
-        parse::synchronize_cache_16,
-    ),
-    action(
-        0x10,
-        row(
-            0x9e,
-            "READ CAPACITY(16)",
-            [0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x01],
-            parse::read_capacity_16,
-        ),
-    ),
-    row(0xa8, "READ(12)", TRANSFER_12, parse::read_12),
-    row(0xaa, "WRITE(12)", TRANSFER_12, parse::write_12),
-];
 
 /// In [`FIRST_ROW`]: no row has this opcode. Also a position that the table must never reach.
 const NONE: u8 = 0xff;
@@ -136,8 +140,21 @@ static FIRST_ROW: [u8; 256] = {
     first
 };
 
-/// The row for a CDB: opcode and, where the opcode has them, service action agree.
-pub(crate) fn find(cdb: &[u8]) -> Option<&'static Operation> {
+/// For each opcode its class, for those whose service actions are all of one class.
+static CLASS: [Class; 256] = {
+    let mut class = [Class::Other; 256];
+    let mut position = 0;
+    while position < TABLE.len() {
+        class[TABLE[position].opcode as usize] = TABLE[position].class;
+        position += 1;
+    }
+    class
+};
+
+/// The row for a CDB: opcode and, where the opcode has them, service action agree. `None` if no unit supports the
+/// command: 5/20/00. A particular unit may not support it either: [`is_supported`].
+#[must_use]
+pub fn find(cdb: &[u8]) -> Option<&'static Operation> {
     let opcode = *cdb.first()?;
     // NONE lies behind the table.
     let rows = SUPPORTED.get(usize::from(FIRST_ROW[usize::from(opcode)])..)?;
@@ -146,10 +163,39 @@ pub(crate) fn find(cdb: &[u8]) -> Option<&'static Operation> {
         .find(|row| row.service_action.is_none() || row.service_action == service_action(cdb))
 }
 
+/// Whether the unit supports the command; else it ends with 5/20/00 and is not reported as supported.
+#[must_use]
+pub fn is_supported(operation: &Operation, unit: &LogicalUnit) -> bool {
+    match operation.need {
+        Need::Nothing => true,
+        Need::Unmap => unit.characteristics.unmap.is_some(),
+        Need::CompareAndWrite => unit.characteristics.max_compare_and_write != 0,
+        Need::TargetPortGroups => !unit.groups.is_empty(),
+        Need::Composites => unit.characteristics.composites,
+        Need::ThirdPartyCopy => unit.characteristics.third_party_copy,
+    }
+}
+
+/// What kind of work a CDB asks for, also where it is refused.
+#[must_use]
+pub fn class(cdb: &[u8]) -> Class {
+    match cdb.first() {
+        None => Class::Other,
+        Some(&VARIABLE) => find(cdb).map_or(Class::Other, |row| row.class),
+        Some(&opcode) => CLASS[usize::from(opcode)],
+    }
+}
+
+/// For each supported command its name and a CDB with all fields 0, for fuzzers to start from.
+#[must_use]
+pub fn dictionary() -> Vec<(&'static str, Vec<u8>)> {
+    SUPPORTED.iter().map(|row| (row.name, row.blank()[..row.cdb_length()].to_vec())).collect()
+}
+
 /// The SERVICE ACTION field: bytes 8 and 9 of a variable length CDB, else the low five bits of byte 1 (SPC-5
 /// 4.2). Meaningless for opcodes without service actions; `None` if the CDB is too short.
 fn service_action(cdb: &[u8]) -> Option<u16> {
-    if cdb.first() == Some(&0x7f) {
+    if cdb.first() == Some(&VARIABLE) {
         let field = cdb.get(8..10)?;
         Some(u16::from_be_bytes([field[0], field[1]]))
     } else {

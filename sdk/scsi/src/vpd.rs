@@ -1,43 +1,74 @@
 //! Vital product data pages (SPC-5 and SBC-4, clauses on VPD parameters).
 
 mod device_identification;
+mod scsi_ports;
+
+pub use device_identification::naa_designator;
 
 use crate::inquiry::printable;
 use crate::logical_unit::{LogicalUnit, Provisioning, WriteSame};
-use crate::sense::Sense;
+use crate::sense::{SENSE_BUFFER_LENGTH, Sense};
 use crate::units::Blocks;
 
 /// Appends what stands behind the four bytes of a page header.
 type Body = fn(&LogicalUnit, &mut Vec<u8>);
+/// A page: PAGE CODE, what it says and whether the unit has it.
+type Page = (u8, Body, fn(&LogicalUnit) -> bool);
 
-/// Every page in ascending order; page 00h lists them.
-const PAGES: &[(u8, Body)] = &[
-    (0x00, supported_pages),
-    (0x80, unit_serial_number),
-    (0x83, device_identification::designators),
-    (0xb0, block_limits),
-    (0xb1, block_device_characteristics),
-    (0xb2, logical_block_provisioning),
+/// Every page in ascending order; page 00h lists those that exist.
+const PAGES: &[Page] = &[
+    (0x00, supported_pages, always),
+    (0x80, unit_serial_number, always),
+    (0x83, device_identification::designators, always),
+    (0x86, extended_inquiry, always),
+    (0x87, mode_page_policy, always),
+    (0x88, scsi_ports::ports, |unit| !unit.ports.is_empty()),
+    (0xb0, block_limits, always),
+    (0xb1, block_device_characteristics, always),
+    (0xb2, logical_block_provisioning, always),
 ];
+
+fn always(_: &LogicalUnit) -> bool {
+    true
+}
 
 /// Appends the VPD page `code` to `out`. The caller cuts to the allocation length.
 ///
 /// # Errors
 /// The sense data to answer with, 5/24/00, if there is no such page; `out` is left as it was.
 pub fn page(code: u8, unit: &LogicalUnit, out: &mut Vec<u8>) -> Result<(), Sense> {
-    let (_, body) = PAGES.iter().find(|(own, _)| *own == code).ok_or(Sense::INVALID_FIELD_IN_CDB)?;
+    let found = PAGES.iter().find(|(own, _, exists)| *own == code && exists(unit));
+    let (_, body, _) = found.ok_or(Sense::INVALID_FIELD_IN_CDB)?;
     let start = out.len();
     // Peripheral connected, type 00h.
     out.extend_from_slice(&[0x00, code, 0, 0]);
     body(unit, out);
-    let length =
-        u16::try_from(out.len() - start - 4).expect("the longest page is 83h with less than 300 bytes");
+    let length = u16::try_from(out.len() - start - 4)
+        .expect("page 83h has at most five designators of 259 bytes, page 88h at most MAX_PORTS of 292");
     out[start + 2..start + 4].copy_from_slice(&length.to_be_bytes());
     Ok(())
 }
 
-fn supported_pages(_: &LogicalUnit, out: &mut Vec<u8>) {
-    out.extend(PAGES.iter().map(|(code, _)| code));
+fn supported_pages(unit: &LogicalUnit, out: &mut Vec<u8>) {
+    out.extend(PAGES.iter().filter(|(_, _, exists)| exists(unit)).map(|(code, _, _)| code));
+}
+
+/// Extended INQUIRY data: what is not claimed here is not there.
+fn extended_inquiry(unit: &LogicalUnit, out: &mut Vec<u8>) {
+    let own = &unit.characteristics;
+    let mut page = [0; 64];
+    // SIMPSUP alone: the ring does not tell task attributes, and commands run side by side.
+    page[5] = 0x01;
+    // V_SUP: there is a volatile cache, or there can be one.
+    page[6] = u8::from(own.write_cache || own.default_write_cache || own.changeable.write_cache);
+    // MAXIMUM SUPPORTED SENSE DATA LENGTH: the kernel's buffer.
+    page[13] = u8::try_from(SENSE_BUFFER_LENGTH).expect("the field's values end at 252");
+    out.extend_from_slice(&page[4..]);
+}
+
+/// Mode page policy: all pages and subpages are shared by all initiators, which the ring does not tell apart.
+fn mode_page_policy(_: &LogicalUnit, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0x3f, 0xff, 0x00, 0]);
 }
 
 /// Longest serial number shown in bytes: with its NUL it fills a length field of one byte, which is what
@@ -86,8 +117,9 @@ fn block_device_characteristics(unit: &LogicalUnit, out: &mut Vec<u8>) {
 }
 
 fn logical_block_provisioning(unit: &LogicalUnit, out: &mut Vec<u8>) {
-    // THRESHOLD EXPONENT 0: no thresholds.
     let mut body = [0; 4];
+    // THRESHOLD EXPONENT; 0: no thresholds.
+    body[0] = unit.thin_space().map_or(0, |_| unit.geometry.threshold_exponent());
     if let Some(unmap) = unit.characteristics.unmap {
         body[1] = 0x80; // LBPU
         body[1] |= match unmap.write_same {

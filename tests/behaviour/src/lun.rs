@@ -57,6 +57,7 @@ pub struct LunBuilder {
     limits: Limits,
     backend: Backend,
     names: usize,
+    identity: Identity,
     command_timeout: Option<Duration>,
     write_cache: Option<bool>,
 }
@@ -118,6 +119,13 @@ impl LunBuilder {
         self
     }
 
+    /// What the supervisor answers: the serial `0123456789abcdef`, no ports and no groups by default.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = identity;
+        self
+    }
+
     /// When commands are late; never by default.
     #[must_use]
     pub const fn command_timeout(mut self, limit: Duration) -> Self {
@@ -157,6 +165,8 @@ impl LunBuilder {
                     read_only: store.read_only(),
                     discard_zeroes: store.discard_zeroes(),
                     can_grow: store.can_grow(),
+                    physical_block_size: store.physical_block_size(),
+                    discard_granularity: store.discard_granularity(),
                 };
                 (store, info)
             })
@@ -178,6 +188,7 @@ impl LunBuilder {
                 backend: self.backend,
                 command_timeout: self.command_timeout,
                 write_cache: self.write_cache,
+                modes: lunbox_device::Modes::default(),
             },
             events: Arc::new(move |event| {
                 // A fixture that has gone wants no events.
@@ -189,7 +200,7 @@ impl LunBuilder {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let supervisor = {
             let (device, seen) = (Arc::clone(&device), Arc::clone(&seen));
-            let mut answers = self.names;
+            let (mut answers, identity) = (self.names, self.identity);
             std::thread::spawn(move || {
                 for event in events {
                     if let Ok(mut seen) = seen.lock() {
@@ -201,7 +212,7 @@ impl LunBuilder {
                         && let Some(device) = device.as_ref()
                     {
                         answers -= 1;
-                        device.set_identity(Identity { serial: "0123456789abcdef".to_owned() });
+                        device.set_identity(identity.clone());
                     }
                 }
             })
@@ -234,6 +245,7 @@ impl Lun {
             limits: Limits::default(),
             backend: Backend::Auto,
             names: usize::MAX,
+            identity: Identity { serial: "0123456789abcdef".to_owned(), ..Identity::default() },
             command_timeout: None,
             write_cache: None,
         }

@@ -56,6 +56,8 @@ impl Lun {
             read_only: false,
             discard_zeroes: store.discard_zeroes(),
             can_grow: store.can_grow(),
+            physical_block_size: store.physical_block_size(),
+            discard_granularity: store.discard_granularity(),
         };
         let size = store.size();
         let parts = DeviceParts {
@@ -73,6 +75,7 @@ impl Lun {
                 backend: Backend::Auto,
                 command_timeout: None,
                 write_cache: None,
+                modes: lunbox_device::Modes::default(),
             },
             events: Arc::new(|_| {}),
         };

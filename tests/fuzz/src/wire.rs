@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 use lunbox_wire::{
-    ClassStatistics, Device, DeviceStatistics, DeviceStatus, Ending, Handler, Health, Hello, Histogram,
-    Limits, Link, LinkError, MAX_DESCRIPTORS, MAX_MESSAGE, Notice, Refusal, Report, Request, RingKind, Store,
-    StoreKind, TraceRecord, VERSION,
+    AccessStateAnswer, ClassStatistics, Device, DeviceStatistics, DeviceStatus, Ending, Handler, Health,
+    Hello, Histogram, Limits, Link, LinkError, MAX_DESCRIPTORS, MAX_MESSAGE, Modes, Notice, Port, PortGroup,
+    Refusal, Report, Request, RingKind, Store, StoreKind, TraceRecord, VERSION,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -202,14 +202,46 @@ fn device(choices: &mut Choices<'_>) -> Device {
         command_timeout_s: choices.small(),
         write_cache: choices.one_of(&[None, Some(false), Some(true)]),
         size_chosen: choices.flag(),
+        modes: modes(choices),
+    }
+}
+
+fn modes(choices: &mut Choices<'_>) -> Modes {
+    Modes { software_write_protect: choices.flag(), descriptor_sense: choices.flag() }
+}
+
+fn port(choices: &mut Choices<'_>) -> Port {
+    Port {
+        relative_id: u16::from(choices.byte()),
+        protocol: choices.byte(),
+        group: u16::from(choices.byte()),
+        name: choices.text(),
+        target_name: choices.text(),
+    }
+}
+
+fn port_group(choices: &mut Choices<'_>) -> PortGroup {
+    PortGroup {
+        id: u16::from(choices.byte()),
+        state: choices.byte(),
+        preferred: choices.flag(),
+        supported: choices.byte(),
+        status: choices.byte(),
+        implicit_transition_s: choices.byte(),
+        ports: vec![u16::from(choices.byte())],
     }
 }
 
 fn request(choices: &mut Choices<'_>) -> Request {
-    match choices.byte() % 12 {
+    match choices.byte() % 13 {
         0 => Request::Hello { version: choices.small() },
         1 => Request::Start { call: choices.number(), device: Box::new(device(choices)) },
-        2 => Request::Serial { minor: choices.small(), serial: choices.text() },
+        2 => Request::Serial {
+            minor: choices.small(),
+            serial: choices.text(),
+            ports: vec![port(choices)],
+            groups: vec![port_group(choices)],
+        },
         3 => Request::Resize {
             call: choices.number(),
             minor: choices.small(),
@@ -232,6 +264,15 @@ fn request(choices: &mut Choices<'_>) -> Request {
             minor: choices.small(),
             on: choices.flag(),
             patience_ms: choices.number(),
+        },
+        11 => Request::AccessState {
+            minor: choices.small(),
+            wish: choices.number(),
+            answer: choices.one_of(&[
+                AccessStateAnswer::Set,
+                AccessStateAnswer::Unsupported,
+                AccessStateAnswer::Failed,
+            ]),
         },
         _ => Request::Leave,
     }
@@ -275,11 +316,17 @@ fn report(choices: &mut Choices<'_>) -> Report {
         7 => Report::Trace { minor: choices.small(), records: choices.list(record), lost: choices.number() },
         _ => Report::Notice {
             minor: choices.small(),
-            notice: match choices.byte() % 5 {
+            notice: match choices.byte() % 7 {
                 0 => Notice::IdentityWanted,
                 1 => Notice::Trouble(choices.text()),
                 2 => Notice::Recovered,
                 3 => Notice::Resized { bytes: choices.number() },
+                4 => Notice::AccessStateWanted {
+                    wish: choices.number(),
+                    group: u16::from(choices.byte()),
+                    state: choices.byte(),
+                },
+                5 => Notice::ModesChanged { write_cache: choices.flag(), modes: modes(choices) },
                 _ => Notice::Ended(choices.text()),
             },
         },

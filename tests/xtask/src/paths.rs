@@ -64,3 +64,8 @@ pub fn bench_iscsi() -> PathBuf {
 pub fn lunbox() -> PathBuf {
     target().join("debug/lunbox")
 }
+
+/// The runner of libiscsi's suite as `cargo xtask build` leaves it.
+pub fn suite() -> PathBuf {
+    target().join("debug/libiscsi-suite")
+}

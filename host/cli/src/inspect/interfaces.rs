@@ -25,15 +25,16 @@ const IMPORTS: [(&str, &str); 3] = [
 ];
 
 /// What handlers may export.
-const EXPORTS: [(&str, &str); 11] = [
+const EXPORTS: [(&str, &str); 12] = [
     ("handler", "says who it is, takes up service, goes on with a command"),
     ("block", "decides what reads, writes and flushes mean"),
     ("block-batch", "takes several commands in one call"),
     ("cdb", "sees whole CDBs first (recognised; not called by this host yet)"),
     ("resize", "its devices can change their size"),
-    ("block-unmap", "thin provisioning: UNMAP (recognised; not called by this host yet)"),
-    ("block-write-zeroes", "zeros without their bytes: WRITE SAME (recognised; not called by this host yet)"),
-    ("block-compare-and-write", "atomic COMPARE AND WRITE (recognised; not called by this host yet)"),
+    ("block-unmap", "thin provisioning: UNMAP"),
+    ("block-write-zeroes", "zeros without their bytes: WRITE SAME, FORMAT UNIT"),
+    ("block-compare-and-write", "atomic COMPARE AND WRITE"),
+    ("block-lba-status", "tells which blocks are mapped: GET LBA STATUS"),
     ("state", "hands its state to a newer version (recognised; not called by this host yet)"),
     ("events", "hears of events of its device (recognised; not called by this host yet)"),
     ("options", "declares what may stand in its cfgstring"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lunbox_control::{Answer, DeviceReport, GrantReport, Request};
+use lunbox_control::{Answer, DeviceReport, GrantReport, Request, TargetPortGroupReport};
 use serde::Serialize;
 
 use crate::cli::{Daemon, Device, DeviceCommand};
@@ -178,6 +178,19 @@ fn fields(device: &DeviceReport) -> Vec<(&'static str, String)> {
     if let Some(on) = device.write_cache {
         fields.push(("write cache", if on { "on" } else { "off: each write is durable" }.to_owned()));
     }
+    if device.software_write_protect {
+        fields.push((
+            "protected",
+            "an initiator has protected it against writes (mode page 0Ah, SWP)".to_owned(),
+        ));
+    }
+    for (index, port) in device.target_ports.iter().enumerate() {
+        let text = format!("{} {} in group {}", port.relative_id, port.name, port.group);
+        fields.push((if index == 0 { "port" } else { "" }, text));
+    }
+    for (index, group) in device.target_port_groups.iter().enumerate() {
+        fields.push((if index == 0 { "port groups" } else { "" }, port_group(group)));
+    }
     fields.push(("read", human::bytes(counters.bytes_read)));
     fields.push(("written", human::bytes(counters.bytes_written)));
     fields.push((
@@ -191,6 +204,13 @@ fn fields(device: &DeviceReport) -> Vec<(&'static str, String)> {
     ));
     fields.push(("CPU time", human::duration(Duration::from_nanos(counters.cpu_ns))));
     fields
+}
+
+fn port_group(group: &TargetPortGroupReport) -> String {
+    let ports: Vec<_> = group.ports.iter().map(u16::to_string).collect();
+    let ports = if ports.is_empty() { "no ports".to_owned() } else { format!("ports {}", ports.join(", ")) };
+    let preferred = if group.preferred { ", preferred" } else { "" };
+    format!("{}: {}{preferred}, {ports}", group.id, group.state)
 }
 
 fn granted(grant: &GrantReport) -> String {
@@ -217,7 +237,7 @@ fn reset(name: &str, daemon: &Daemon, output: &Output) -> anyhow::Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use lunbox_control::DeviceHealth;
+    use lunbox_control::{DeviceHealth, TargetPortReport};
 
     use super::*;
 
@@ -244,6 +264,41 @@ mod tests {
         assert_eq!(granted(&grant), "/srv/a (read, not locked, 1 GiB)");
         let grant = GrantReport { shared: true, read_only: false, ..grant };
         assert_eq!(granted(&grant), "/srv/a (read and write, shared with other writers, 1 GiB)");
+    }
+
+    #[test]
+    fn ports_and_groups_are_shown_as_initiators_see_them() {
+        let device = DeviceReport {
+            software_write_protect: true,
+            target_ports: vec![TargetPortReport {
+                relative_id: 3,
+                name: "iqn.x,t,0x0001".to_owned(),
+                group: 16,
+            }],
+            target_port_groups: vec![
+                TargetPortGroupReport {
+                    id: 16,
+                    state: "active/optimized".to_owned(),
+                    preferred: true,
+                    ports: vec![3, 4],
+                },
+                TargetPortGroupReport {
+                    id: 17,
+                    state: "standby".to_owned(),
+                    ..TargetPortGroupReport::default()
+                },
+            ],
+            ..DeviceReport::default()
+        };
+        let text: String = fields(&device).iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        for part in [
+            "port=3 iqn.x,t,0x0001 in group 16",
+            "port groups=16: active/optimized, preferred, ports 3, 4",
+            "=17: standby, no ports",
+            "protected=",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]

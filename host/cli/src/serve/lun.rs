@@ -20,7 +20,7 @@ use lunbox_tcmu::{Doorbell, Ring};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{LunSpec, TargetName};
+use super::{LunSpec, TargetName, port};
 use crate::output::Output;
 use crate::size::Size;
 
@@ -75,6 +75,8 @@ pub(super) struct Facts {
 /// A LUN whose device loop runs.
 pub(super) struct Lun {
     pub(super) facts: Facts,
+    /// Who it is for initiators; nothing of it changes.
+    identity: Identity,
     device: DeviceHandle,
     claim: Option<Claim>,
 }
@@ -167,6 +169,7 @@ impl Surroundings<'_> {
                 backend: Backend::Auto,
                 command_timeout: None,
                 write_cache: None,
+                modes: lunbox_device::Modes::default(),
             },
             events: Arc::new(move |event| {
                 if matches!(event, Event::Ended(_)) {
@@ -177,6 +180,8 @@ impl Surroundings<'_> {
             }),
         })?;
         let description = listed.handler.description();
+        let serial = serial(self.target, wanted.number, spec);
+        let identity = port::identity(self.target.as_str(), serial.clone());
         let facts = Facts {
             lun: wanted.number,
             url: String::new(),
@@ -188,10 +193,10 @@ impl Surroundings<'_> {
             handler: description.name.clone(),
             handler_version: description.version.clone(),
             handler_path: listed.path.clone(),
-            serial: serial(self.target, wanted.number, spec),
+            serial,
             created,
         };
-        Ok((Lun { facts, device, claim }, LunConfig { lun: Box::new(front), name }))
+        Ok((Lun { facts, identity, device, claim }, LunConfig { lun: Box::new(front), name }))
     }
 
     /// `parsed`: by the schema of its handler, if that has one.
@@ -288,7 +293,12 @@ impl Lun {
 
     /// Answers [`Event::IdentityWanted`]; never blocks.
     pub(super) fn tell_identity(&self) {
-        self.device.set_identity(Identity { serial: self.facts.serial.clone() });
+        self.device.set_identity(self.identity.clone());
+    }
+
+    /// Answers [`Event::AccessStateWanted`]; never blocks.
+    pub(super) fn answer_access_state(&self, call: u64, group: u16, state: u8) {
+        self.device.answer_access_state(call, port::answer(group, state));
     }
 
     /// Finishes what is in the ring, flushes, and ends the device loop. Blocks for about twice `patience` at the
@@ -297,7 +307,7 @@ impl Lun {
     /// # Errors
     /// One line that names the LUN.
     pub(super) fn stop(self, patience: Duration) -> Result<(), String> {
-        let Self { facts, device, claim } = self;
+        let Self { facts, device, claim, .. } = self;
         device.stop(patience).map_err(|error| {
             if let (StopError::StoreBusy(_), Some(claim)) = (&error, claim) {
                 claim.keep_for_good();

@@ -128,6 +128,13 @@ pub(super) fn handle(luns: &[Lun], number: usize, event: &Event) {
                 lun.tell_identity();
             }
         }
+        Event::AccessStateWanted { call, group, state } => {
+            if let Some(lun) = luns.get(number) {
+                lun.answer_access_state(*call, *group, *state);
+            }
+        }
+        // They are in force as long as the server runs, as in a disk until its power goes.
+        Event::ModesChanged { .. } => tracing::debug!(lun = number, "an initiator has set mode parameters"),
         Event::HandlerFailed(reason) => tracing::debug!(lun = number, reason, "handler failed"),
         Event::HandlerServes => tracing::warn!(lun = number, "the handler serves again"),
         Event::Resized(bytes) => {

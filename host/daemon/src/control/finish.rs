@@ -20,9 +20,13 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         }
         let mut again = false;
         let (minor, status) = match finished {
-            Finished::Serial { minor, result } => {
+            Finished::Identity { minor, reading } => {
                 // Not a job on the node: the device kept running and other jobs may have been at work.
-                self.give_serial(minor, result);
+                self.give_identity(minor, reading);
+                return self.work_off();
+            }
+            Finished::AccessState { minor, wish, epoch, answer } => {
+                self.access_state_set(minor, wish, epoch, answer);
                 return self.work_off();
             }
             Finished::SizeTold { minor, id, bytes, result } => {
@@ -117,6 +121,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             self.answer(&event, status);
         }
         self.tell_size(minor);
+        self.take_modes(minor);
         if self.registry.served(minor).is_some_and(|served| served.gone) {
             self.retire(minor, false);
         }
@@ -168,11 +173,12 @@ impl<K: Kernel, S: Starter> Control<K, S> {
                     }
                 }
                 let entry = self.registry.entry(minor);
-                if std::mem::take(&mut entry.wants_serial) {
-                    if let Some(served) = entry.served.as_mut() {
-                        served.reading_serial = true;
-                    }
-                    self.submit(minor, Job::Serial { minor, name: node.name });
+                let wishes = std::mem::take(&mut entry.early_wishes);
+                if std::mem::take(&mut entry.wants_identity) {
+                    self.look_up_identity(minor);
+                }
+                for wish in wishes {
+                    self.wish(minor, wish);
                 }
                 self.found_waiting(minor, reason, id, Ok(()));
                 Some(Ok(()))

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use lunbox_control::EventKind;
 use lunbox_tcmu::{DeviceName, Minor, UioError, UioNode};
 
+use super::identity::MOST_WISHES;
 use super::later::Chore;
 use super::{Control, Kernel, Phase};
 use crate::job::{Course, Job};
@@ -25,7 +26,11 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         let Some(served) = entry.served.as_mut() else {
             // It runs, but the result of the job that started it has not been looked at yet.
             match notice {
-                Notice::IdentityWanted => entry.wants_serial = true,
+                Notice::IdentityWanted => entry.wants_identity = true,
+                Notice::AccessStateWanted(wish) if entry.early_wishes.len() < MOST_WISHES => {
+                    entry.early_wishes.push(wish);
+                }
+                Notice::ModesChanged { write_cache, modes } => entry.found_modes = Some((write_cache, modes)),
                 Notice::Resized(bytes) => entry.found_size = Some(bytes),
                 _ => {}
             }
@@ -33,11 +38,17 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         };
         let name = served.name.clone();
         match notice {
-            // However often a worker asks, it has one job at a time.
-            Notice::IdentityWanted if served.reading_serial => served.read_again = true,
-            Notice::IdentityWanted => {
-                served.reading_serial = true;
-                self.submit(minor, Job::Serial { minor, name });
+            Notice::IdentityWanted => self.look_up_identity(minor),
+            Notice::AccessStateWanted(wish) => self.wish(minor, wish),
+            Notice::ModesChanged { write_cache, modes } => {
+                tracing::info!(
+                    device = %name,
+                    write_cache,
+                    write_protect = modes.software_write_protect,
+                    "an initiator has set mode parameters"
+                );
+                entry.found_modes = Some((write_cache, modes));
+                self.take_modes(minor);
             }
             Notice::Trouble(reason) => {
                 tracing::warn!(device = %name, "{reason}");
@@ -120,6 +131,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
     pub(super) fn revive(&mut self, minor: Minor, delay: Duration) {
         let Some(served) = self.registry.served(minor) else { return };
         let Some(device) = served.device.take() else { return };
+        served.questions.renew(&device);
         let name = served.name.clone();
         self.outdated.remove(&minor);
         self.later.forget(Chore::HandOver, minor);
@@ -240,6 +252,7 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             self.outdated.remove(&minor);
             let Some(served) = self.registry.served(minor) else { continue };
             let Some(device) = served.device.take() else { continue };
+            served.questions.renew(&device);
             let name = served.name.clone();
             self.begin(minor, None, Job::HandOver { minor, device, name, course: Course::default() });
             if let Some(ticket) = self.registry.entry(minor).job {
@@ -249,24 +262,6 @@ impl<K: Kernel, S: Starter> Control<K, S> {
         // Devices that have gone meanwhile.
         let registry = &mut self.registry;
         self.outdated.retain(|&minor, _| registry.served(minor).is_some());
-    }
-
-    pub(super) fn give_serial(&mut self, minor: Minor, result: Result<String, String>) {
-        let Some(served) = self.registry.served(minor) else { return };
-        match result {
-            Ok(serial) => served.serial = serial,
-            // The INQUIRY must not hang: the number as it was known, or none.
-            Err(error) => tracing::warn!(device = %served.name, "serial number not readable: {error}"),
-        }
-        match &served.device {
-            Some(device) => device.set_serial(served.serial.clone()),
-            None => served.owes_serial = true,
-        }
-        served.reading_serial = std::mem::take(&mut served.read_again);
-        if served.reading_serial {
-            let name = served.name.clone();
-            self.submit(minor, Job::Serial { minor, name });
-        }
     }
 }
 

@@ -31,6 +31,8 @@ impl<K: Kernel, S: Starter> Control<K, S> {
             let entry = self.registry.entry(minor);
             entry.job = None;
             entry.found_size = None;
+            entry.found_modes = None;
+            entry.early_wishes.clear();
             // The job has the device.
             if entry.served.as_ref().is_some_and(|served| served.device.is_none()) {
                 entry.served = None;

@@ -1,4 +1,5 @@
 mod coexistence;
+mod identity;
 mod left;
 mod model;
 mod moving;

@@ -161,6 +161,7 @@ impl World {
             command_timeout_s: 0,
             write_cache: None,
             size_chosen: false,
+            modes: lunbox_wire::Modes::default(),
         };
         let foundation = Foundation {
             ring: Vec::new(),

@@ -58,6 +58,7 @@ pub fn device(minor: u32, name: &str, stores: Vec<Store>) -> Device {
         command_timeout_s: 0,
         write_cache: None,
         size_chosen: false,
+        modes: lunbox_wire::Modes::default(),
     }
 }
 

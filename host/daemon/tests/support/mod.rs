@@ -264,6 +264,7 @@ impl Machine {
             command_timeout_s: 0,
             write_cache: None,
             size_chosen: false,
+            modes: lunbox_wire::Modes::default(),
         };
         let ring = ring_of(&self.rings, Minor(0));
         let mut descriptors: Vec<BorrowedFd<'_>> = ring.iter().map(AsFd::as_fd).collect();

@@ -31,6 +31,7 @@ pub(super) struct WasiExports {
     pub(super) unmap: Option<Unmap>,
     pub(super) write_zeroes: Option<Func<Zeroes, wit::Outcome>>,
     pub(super) compare_and_write: Option<Func<(wit::Tag, u64, u64, bool), wit::Outcome>>,
+    pub(super) lba_status: Option<Func<(wit::Tag, u64, u64), wit::Outcome>>,
     pub(super) state: Option<State>,
     pub(super) notify: Option<TypedFunc<(events::Event, wit::StoreId), ()>>,
     pub(super) declare: Option<Func<(), options::Schema>>,
@@ -44,7 +45,7 @@ pub(super) struct Cdb {
 
 /// `block-unmap`.
 pub(super) struct Unmap {
-    pub(super) limits: Func<(), block_unmap::UnmapLimits>,
+    pub(super) limits: Func<(), Option<block_unmap::UnmapLimits>>,
     pub(super) unmap: Func<(wit::Tag, u64, u64), wit::Outcome>,
 }
 
@@ -88,6 +89,7 @@ impl WasiExports {
                 "block-compare-and-write",
                 "compare-and-write",
             )?,
+            lba_status: find.optional(abilities.lba_status, "block-lba-status", "lba-status")?,
             state: if abilities.state {
                 let save = find.function("state", "save")?;
                 Some(State { save, restore: find.function("state", "restore")? })

@@ -231,10 +231,10 @@ impl Handler for WasiInstance {
         Ok(answer.map_err(|refusal| convert::config_error(&refusal)))
     }
 
-    fn unmap_limits(&mut self) -> Result<UnmapLimits, Fault> {
+    fn unmap_limits(&mut self) -> Result<Option<UnmapLimits>, Fault> {
         let unmap = self.exports.unmap.as_ref().ok_or_else(|| Fault::lacks("block-unmap"))?;
         let (limits,) = self.call(unmap.limits, ())?;
-        Ok(convert::unmap_limits(limits))
+        Ok(limits.map(convert::unmap_limits))
     }
 
     fn unmap(&mut self, tag: Tag, offset: u64, length: u64) -> Result<Outcome, Fault> {
@@ -258,6 +258,11 @@ impl Handler for WasiInstance {
         let compare_and_write =
             self.exports.compare_and_write.ok_or_else(|| Fault::lacks("block-compare-and-write"))?;
         self.plan(compare_and_write, (tag.0, offset, length, fua))
+    }
+
+    fn lba_status(&mut self, tag: Tag, offset: u64, length: u64) -> Result<Outcome, Fault> {
+        let lba_status = self.exports.lba_status.ok_or_else(|| Fault::lacks("block-lba-status"))?;
+        self.plan(lba_status, (tag.0, offset, length))
     }
 
     fn save(&mut self) -> Result<Result<Vec<u8>, String>, Fault> {

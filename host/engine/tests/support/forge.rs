@@ -198,7 +198,8 @@ impl Types {
                 index
             })
         };
-        let op_kind = enumeration("op-kind", &["read", "write", "flush", "discard", "write-zeroes"]);
+        let op_kind =
+            enumeration("op-kind", &["read", "write", "flush", "discard", "write-zeroes", "extents"]);
         let status =
             enumeration("status", &["good", "busy", "reservation-conflict", "task-set-full", "task-aborted"]);
         let op_error = enumeration(
@@ -218,7 +219,7 @@ impl Types {
         let kind = enumeration("kind", &["read", "write", "flush"]);
         let op_flags = named("op-flags", &mut |builder| {
             let (index, ty) = builder.type_defined(None);
-            ty.flags(["barrier", "zero-at-eof", "durable"]);
+            ty.flags(["barrier", "zero-at-eof", "durable", "may-unmap"]);
             index
         });
         let record = |builder: &mut ComponentBuilder, name: &str, fields: &[(&str, ComponentValType)]| {
@@ -277,6 +278,8 @@ impl Types {
                 ("read-only", bool),
                 ("discard-zeroes", bool),
                 ("can-grow", bool),
+                ("physical-block-size", u32),
+                ("discard-granularity", u32),
             ],
         );
         let stores = list(builder, store_info);
@@ -299,8 +302,11 @@ impl Types {
                 ("options", options),
             ],
         );
-        let info =
-            record(builder, "device-info", &[("size", u64), ("write-cache", bool), ("solid-state", bool)]);
+        let info = record(
+            builder,
+            "device-info",
+            &[("size", u64), ("write-cache", bool), ("solid-state", bool), ("physical-block-size", u32)],
+        );
         let refusal = record(builder, "config-error", &[("field", string), ("message", string)]);
         let configured = {
             let (index, ty) = builder.type_defined(None);

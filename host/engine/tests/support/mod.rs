@@ -46,6 +46,8 @@ pub fn config() -> DeviceConfig {
             read_only: false,
             discard_zeroes: true,
             can_grow: true,
+            physical_block_size: 4096,
+            discard_granularity: 4096,
         }],
         options: vec![],
     }

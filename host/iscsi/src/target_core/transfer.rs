@@ -63,7 +63,7 @@ impl Refused {
 /// Decides what a command moves.
 ///
 /// # Errors
-/// [`Refused`]: the initiator wants to read with a CDB that writes (5/24/00) or offers less than the CDB writes
+/// [`Refused`]: the initiator wants to read with a CDB that writes (5/24/00) or offers less than a WRITE writes
 /// (5/0E/03, as the kernel's target core), or the device can not carry that much (5/24/00). An initiator that
 /// offers data for a CDB that reads has no room for what it reads: the command is done and nothing is moved.
 pub(crate) fn plan(cdb: &[u8], offer: Offer, block_size: BlockSize, max: u32) -> Result<Transfer, Refused> {
@@ -93,6 +93,11 @@ pub(crate) fn plan(cdb: &[u8], offer: Offer, block_size: BlockSize, max: u32) ->
             }
         }
         Data::Out(_) if offer.read && offer.length > 0 => refuse(Sense::INVALID_FIELD_IN_CDB),
+        Data::Out(bytes) if goes_as_it_came(&command, bytes.0, offer) => match carry(offer.length.into()) {
+            Some(0) => Ok(Transfer::None),
+            Some(length) => Ok(Transfer::Out(length)),
+            None => refuse(Sense::INVALID_FIELD_IN_CDB),
+        },
         Data::Out(bytes) if bytes.0 > u64::from(offer.length) => {
             Err(Refused::new(TOO_LITTLE_OFFERED, offer.length, bytes.0))
         }
@@ -100,6 +105,18 @@ pub(crate) fn plan(cdb: &[u8], offer: Offer, block_size: BlockSize, max: u32) ->
             Some(length) => Ok(Transfer::Out(length)),
             None => refuse(Sense::INVALID_FIELD_IN_CDB),
         },
+    }
+}
+
+/// Whether the device gets the data of a command as it came, although its CDB is about `asked` bytes. Of reads and
+/// writes alone the front knows all that can be wrong; of others the device finds out first whether they may be done at
+/// all, and tells then that there is too little data, or too much.
+fn goes_as_it_came(command: &Command, asked: u64, offer: Offer) -> bool {
+    match command {
+        Command::Write { .. } => false,
+        // A CDB of FORMAT UNIT does not tell how long its parameter list is, only how long at least.
+        Command::FormatUnit { .. } | Command::WriteSame { .. } | Command::CompareAndWrite { .. } => true,
+        _ => asked > u64::from(offer.length),
     }
 }
 

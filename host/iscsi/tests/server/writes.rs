@@ -70,7 +70,8 @@ fn several_r2ts_are_outstanding_and_answered_in_any_order() {
 fn a_long_cdb_arrives_whole() {
     let bench = Bench::new();
     let mut initiator = bench.login();
-    let mut cdb = vec![0x7f, 0, 0, 0, 0, 0, 0, 24, 0, 9];
+    // A service action that no command has.
+    let mut cdb = vec![0x7f, 0, 0, 0, 0, 0, 0, 24, 0xff, 9];
     cdb.extend(10..32u8);
     let (_, end) = initiator.execute("F", 0, &cdb);
     assert_eq!(end.sense(), (5, 0x20, 0));

@@ -47,9 +47,10 @@ macro_rules! one_of {
     };
 }
 
-// Requests of include/uapi/linux/fs.h, which libc does not have: _IO(0x12, 104) and _IO(0x12, 119).
+// Requests of include/uapi/linux/fs.h, which libc does not have: _IO(0x12, 104), _IO(0x12, 119) and _IO(0x12, 123).
 const BLKSSZGET: u32 = 0x1268;
 const BLKDISCARD: u32 = 0x1277;
+const BLKPBSZGET: u32 = 0x127b;
 // include/uapi/asm-generic/ioctls.h
 const FIONBIO: u32 = 0x5421;
 // include/uapi/linux/io_uring.h
@@ -222,16 +223,17 @@ pub(super) const RULES: &[Rule] = &[
         ],
         "UNMAP and WRITE SAME; never shortens a file"
     ),
-    allow!(WORKER, SYS_fstatfs, ANY, "which file systems wait in fallocate"),
+    allow!(WORKER, SYS_fstatfs, ANY, "which file systems wait in fallocate, how much space is left"),
     allow!(
         WORKER,
         SYS_ioctl,
         &[
             case("BLKSSZGET", equals!(1, BLKSSZGET)),
             case("BLKDISCARD", equals!(1, BLKDISCARD)),
+            case("BLKPBSZGET", equals!(1, BLKPBSZGET)),
             case("FIONBIO", equals!(1, FIONBIO)),
         ],
-        "logical block size, UNMAP on block devices, sockets that do not block"
+        "logical and physical block size, UNMAP on block devices, sockets that do not block"
     ),
     allow!(WORKER, SYS_io_uring_setup, ANY, "one ring for each device"),
     allow!(WORKER, SYS_io_uring_enter, ANY, "submits and awaits operations on stores"),

@@ -130,6 +130,7 @@ pub const PROBES: &[Probe] = probes! {
     fstatfs: |s| call(libc::SYS_fstatfs, &[number(&s.file), s.scratch]);
     ioctl "BLKSSZGET": |s| not_a_device(call(libc::SYS_ioctl, &[number(&s.file), 0x1268, s.scratch]));
     ioctl "BLKDISCARD": |s| not_a_device(call(libc::SYS_ioctl, &[number(&s.file), 0x1277, s.scratch]));
+    ioctl "BLKPBSZGET": |s| not_a_device(call(libc::SYS_ioctl, &[number(&s.file), 0x127b, s.scratch]));
     ioctl "FIONBIO": |s| call(libc::SYS_ioctl, &[number(&s.pair.0), libc::FIONBIO, s.scratch]);
     io_uring_setup: |s| call(libc::SYS_io_uring_setup, &[4, s.scratch]);
     io_uring_enter: |s| call(libc::SYS_io_uring_enter, &[number(&s.ring), 0, 0, 0]);

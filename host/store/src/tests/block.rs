@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lunbox_contract::ExtentRecord;
+
 use super::*;
 
 on_both_backends! { a_loop_device_is_a_store }
@@ -46,6 +48,9 @@ fn a_loop_device_is_a_store(backend: Backend) {
     {
         let store = rig.executor.store(store).unwrap();
         assert_eq!((store.size(), store.discard_zeroes()), (1 << 20, false));
+        let physical = store.physical_block_size();
+        assert!(physical.is_power_of_two() && physical >= 512, "{physical}");
+        assert_eq!(store.discard_granularity(), physical, "a loop device on a file discards");
     }
     let data = Numbers(5).bytes(1 << 20);
     assert_eq!(rig.write(store, 0, &data), Ok(1 << 20));
@@ -66,6 +71,12 @@ fn a_loop_device_is_a_store(backend: Backend) {
         expected[1..=length].fill(0);
         assert_eq!(rig.read(store, READ, offset - 1, length + 2), Ok(expected));
     }
+    // What is allocated can not be asked.
+    let target = Target::Owned { buffer: vec![0; 48], skip: 0 };
+    let done = rig.run(Request { store, kind: Kind::Extents, offset: 4096, length: 8192, target });
+    let records: Vec<_> = ExtentRecord::list(&done.buffer.unwrap()).collect();
+    assert_eq!(records, [ExtentRecord { offset: 4096, length: 8192, allocated: true }]);
+    assert_eq!(rig.read(store, Kind::Space, 0, 16), Err(StoreError::Unsupported));
     // A discard leaves what is outside of its whole blocks alone, and one inside of a block does nothing.
     assert_eq!(rig.bare(store, Kind::Discard { durable: true }, 130_000, 40_000), Ok(40_000));
     assert_eq!(rig.bare(store, Kind::Discard { durable: false }, 300_001, 100), Ok(100));

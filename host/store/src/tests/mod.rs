@@ -2,12 +2,14 @@
 
 mod block;
 mod cancel;
+mod extents;
 mod failures;
 mod gate;
 mod memory;
 mod model;
 mod no_space;
 mod ranges;
+mod steps;
 mod transfers;
 mod wakeups;
 

@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use lunbox_device::Identity;
 use lunbox_wire::{
     Call, Device, DeviceStatus, Ending, Hello, MAX_DESCRIPTORS, Minor, Refusal, Report, Request, StoreKind,
     VERSION,
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use super::Control;
 use crate::device::Entry;
+use crate::identity;
 use crate::jobs::{Asker, Job, Work};
 use crate::start::{self, Refused};
 
@@ -47,12 +47,20 @@ impl Control {
                     self.refuse(call, refused);
                 }
             }
-            Request::Serial { minor, serial } => {
+            Request::Serial { minor, serial, ports, groups } => {
                 if let Some(entry) = self.devices.get_mut(&minor) {
                     entry.identified();
                     if let Some(handle) = &entry.handle {
-                        handle.set_identity(Identity { serial });
+                        handle.set_identity(identity::identity(serial, ports, groups));
                     }
+                }
+            }
+            Request::AccessState { minor, wish, answer } => {
+                if let Some(entry) = self.devices.get_mut(&minor)
+                    && entry.wish_ended(wish)
+                    && let Some(handle) = &entry.handle
+                {
+                    handle.answer_access_state(wish, identity::access_state_answer(answer));
                 }
             }
             Request::Resize { call, minor, .. }

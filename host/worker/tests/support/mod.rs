@@ -18,8 +18,8 @@ use lunbox_emulator::initiator::{Pending, Response, Settings, cdb};
 use lunbox_emulator::{Data, Initiator, Kernel, Options};
 use lunbox_engine::{Artifact, Engine, EngineOptions};
 use lunbox_wire::{
-    Device, DeviceStatus, Ending, Handler, Hello, Limits, Link, Minor, Notice, Refusal, Report, Request,
-    RingKind, Store, StoreKind, VERSION,
+    Device, DeviceStatus, Ending, Handler, Hello, Limits, Link, Minor, Notice, Port, PortGroup, Refusal,
+    Report, Request, RingKind, Store, StoreKind, VERSION,
 };
 
 pub const SOON: Duration = Duration::from_secs(20);
@@ -129,6 +129,7 @@ impl Rig {
             command_timeout_s: 0,
             write_cache: None,
             size_chosen: false,
+            modes: lunbox_wire::Modes::default(),
         };
         Self { initiator, device, handler, path, _folder: folder }
     }
@@ -166,6 +167,8 @@ pub struct Client {
     pub link: Link,
     calls: u64,
     pub notices: Vec<(Minor, Notice)>,
+    /// Told to whoever asks for names.
+    pub identity: (Vec<Port>, Vec<PortGroup>),
 }
 
 impl Client {
@@ -179,7 +182,7 @@ impl Client {
                 other => panic!("no device: {other:?}"),
             })
             .collect();
-        (Self { link, calls: 0, notices: Vec::new() }, hello, devices)
+        (Self { link, calls: 0, notices: Vec::new(), identity: Default::default() }, hello, devices)
     }
 
     /// The next report that is no notice. Wishes for names are granted.
@@ -195,7 +198,9 @@ impl Client {
 
     fn notice(&mut self, minor: Minor, notice: Notice) {
         if notice == Notice::IdentityWanted {
-            self.link.send(&Request::Serial { minor, serial: "4711".to_owned() }, &[]).unwrap();
+            let (ports, groups) = self.identity.clone();
+            let request = Request::Serial { minor, serial: "4711".to_owned(), ports, groups };
+            self.link.send(&request, &[]).unwrap();
         }
         self.notices.push((minor, notice));
     }

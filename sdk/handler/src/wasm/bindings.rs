@@ -48,6 +48,7 @@ ability_with_types!(resize, "with-resize");
 ability_with_types!(block_unmap, "with-block-unmap");
 ability_with_types!(block_write_zeroes, "with-block-write-zeroes");
 ability_with_types!(block_compare_and_write, "with-block-compare-and-write");
+ability_with_types!(block_lba_status, "with-block-lba-status");
 ability!(state, "with-state");
 ability_with_types!(events, "with-events");
 ability!(options, "with-options");

@@ -13,6 +13,7 @@ use super::bindings::{
     block::exports::lunbox::handler::block as block_export,
     block_batch::exports::lunbox::handler::block_batch as batch_export,
     block_compare_and_write::exports::lunbox::handler::block_compare_and_write as caw_export,
+    block_lba_status::exports::lunbox::handler::block_lba_status as status_export,
     block_unmap::exports::lunbox::handler::block_unmap as unmap_export,
     block_write_zeroes::exports::lunbox::handler::block_write_zeroes as zeroes_export,
     cdb::exports::lunbox::handler::cdb as cdb_export,
@@ -23,8 +24,8 @@ use super::bindings::{
 };
 use super::{HostBuffers, convert, report_panics};
 use crate::{
-    Block, BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Cdb, Events, Field, FieldKind, Grammar,
-    Handler, Options, Resize, State,
+    Block, BlockCompareAndWrite, BlockLbaStatus, BlockUnmap, BlockWriteZeroes, Cdb, Events, Field, FieldKind,
+    Grammar, Handler, Options, Resize, State,
 };
 
 /// Where the component's one handler lives: a static, which only the handler's own crate can declare.
@@ -155,13 +156,13 @@ impl<P: Place<Handler: Resize>> resize_export::Guest for Component<P> {
 }
 
 impl<P: Place<Handler: BlockUnmap>> unmap_export::Guest for Component<P> {
-    fn limits() -> unmap_export::UnmapLimits {
-        let limits = Self::call(BlockUnmap::limits).unwrap_or_default();
-        unmap_export::UnmapLimits {
+    fn limits() -> Option<unmap_export::UnmapLimits> {
+        let limits = Self::call(BlockUnmap::limits)??;
+        Some(unmap_export::UnmapLimits {
             max_length: limits.max_length,
             granularity: limits.granularity,
             reads_zeroes: limits.reads_zeroes,
-        }
+        })
     }
 
     fn unmap(tag: u64, offset: u64, length: u64) -> types::Outcome {
@@ -178,6 +179,12 @@ impl<P: Place<Handler: BlockWriteZeroes>> zeroes_export::Guest for Component<P> 
 impl<P: Place<Handler: BlockCompareAndWrite>> caw_export::Guest for Component<P> {
     fn compare_and_write(tag: u64, offset: u64, length: u64, fua: bool) -> types::Outcome {
         Self::plan(|handler, buffers| handler.compare_and_write(Tag(tag), offset, length, fua, buffers))
+    }
+}
+
+impl<P: Place<Handler: BlockLbaStatus>> status_export::Guest for Component<P> {
+    fn lba_status(tag: u64, offset: u64, length: u64) -> types::Outcome {
+        Self::plan(|handler, buffers| handler.lba_status(Tag(tag), offset, length, buffers))
     }
 }
 

@@ -56,6 +56,7 @@ fn op(op: contract::Op) -> types::Op {
     flags.set(types::OpFlags::BARRIER, op.flags.barrier);
     flags.set(types::OpFlags::ZERO_AT_EOF, op.flags.zero_at_eof);
     flags.set(types::OpFlags::DURABLE, op.flags.durable);
+    flags.set(types::OpFlags::MAY_UNMAP, op.flags.may_unmap);
     types::Op {
         kind: match op.kind {
             From::Read => To::Read,
@@ -63,6 +64,7 @@ fn op(op: contract::Op) -> types::Op {
             From::Flush => To::Flush,
             From::Discard => To::Discard,
             From::WriteZeroes => To::WriteZeroes,
+            From::Extents => To::Extents,
         },
         store: op.store.0,
         store_offset: op.store_offset,
@@ -114,6 +116,8 @@ pub(super) fn device_config(config: types::DeviceConfig) -> contract::DeviceConf
                 read_only: store.read_only,
                 discard_zeroes: store.discard_zeroes,
                 can_grow: store.can_grow,
+                physical_block_size: store.physical_block_size,
+                discard_granularity: store.discard_granularity,
             })
             .collect(),
         options: config.options,
@@ -121,7 +125,12 @@ pub(super) fn device_config(config: types::DeviceConfig) -> contract::DeviceConf
 }
 
 pub(super) fn device_info(info: contract::DeviceInfo) -> types::DeviceInfo {
-    types::DeviceInfo { size: info.size, write_cache: info.write_cache, solid_state: info.solid_state }
+    types::DeviceInfo {
+        size: info.size,
+        write_cache: info.write_cache,
+        solid_state: info.solid_state,
+        physical_block_size: info.physical_block_size,
+    }
 }
 
 pub(super) fn config_error(error: contract::ConfigError) -> types::ConfigError {

@@ -60,11 +60,18 @@ fn encode(wanted: Wanted, form: usize) -> Option<Vec<u8>> {
             cdb.extend_from_slice(&blocks.to_be_bytes());
             cdb.push(0);
         }
-        _ => {
+        16 => {
             cdb.extend_from_slice(&[opcode(0x88), hints]);
             cdb.extend_from_slice(&lba.to_be_bytes());
             cdb.extend_from_slice(&blocks.to_be_bytes());
             cdb.push(0);
+        }
+        _ => {
+            cdb.extend_from_slice(&[0x7f, 0, 0, 0, 0, 0, 0, 24, 0, opcode(0x09), hints, 0]);
+            cdb.extend_from_slice(&lba.to_be_bytes());
+            cdb.extend_from_slice(&[0x5a; 8]); // tags that nobody expects
+            cdb.extend_from_slice(&blocks.to_be_bytes());
+            return Some(cdb);
         }
     }
     cdb.push(0);
@@ -111,21 +118,25 @@ proptest! {
     #[test]
     fn bits_outside_of_the_usage_map_change_nothing(
         row in proptest::sample::select((0..opcode::SUPPORTED.len()).collect::<Vec<_>>()),
-        noise in any::<[u8; 16]>(),
-        other in any::<[u8; 16]>(),
+        noise in any::<[u8; MAX_FIXED_CDB]>(),
+        other in any::<[u8; MAX_FIXED_CDB]>(),
     ) {
         let row = &opcode::SUPPORTED[row];
-        let build = |outside: [u8; 16]| {
+        let usage = row.usage;
+        let build = |outside: [u8; MAX_FIXED_CDB]| {
             let mut cdb: Vec<u8> = (0..row.cdb_length())
-                .map(|at| (noise[at] & row.usage[at]) | (outside[at] & !row.usage[at]))
+                .map(|at| (noise[at] & usage[at]) | (outside[at] & !usage[at]))
                 .collect();
             cdb[0] = row.opcode;
-            if let Some(action) = row.service_action {
-                cdb[1] = (cdb[1] & 0xe0) | u8::try_from(action).unwrap();
+            let [high, low] = row.service_action.unwrap_or(0).to_be_bytes();
+            if row.opcode == VARIABLE {
+                (cdb[7], cdb[8], cdb[9]) = (24, high, low);
+            } else if row.service_action.is_some() {
+                cdb[1] = (cdb[1] & 0xe0) | low;
             }
             cdb
         };
-        prop_assert_eq!(decode(&build([0; 16])), decode(&build(other)));
+        prop_assert_eq!(decode(&build([0; MAX_FIXED_CDB])), decode(&build(other)));
     }
 
     #[test]
@@ -145,7 +156,7 @@ proptest! {
             Command::Read { lba, blocks, dpo, fua }
         };
         let mut forms = 0;
-        for form in [6, 10, 12, 16] {
+        for form in [6, 10, 12, 16, 32] {
             let Some(mut cdb) = encode(wanted, form) else { continue };
             prop_assert_eq!(cdb.len(), form);
             prop_assert_eq!(cdb_length(&cdb), Some(form));
@@ -162,5 +173,31 @@ proptest! {
             forms += 1;
         }
         prop_assert!(forms > 0, "the 16-byte form holds every value");
+    }
+}
+
+/// A map that says too much would be as false as one that says too little.
+#[test]
+fn each_bit_of_the_usage_map_counts_in_some_command() {
+    for (row, (_, blank)) in opcode::SUPPORTED.iter().zip(opcode::dictionary()) {
+        // With all fields 0, or with one bit set that changes what the others mean, every bit makes a difference.
+        let mut starts = vec![blank.clone()];
+        for at in 1..blank.len() {
+            for bit in 0..8 {
+                let mut start = blank.clone();
+                start[at] ^= 1 << bit;
+                starts.push(start);
+            }
+        }
+        for at in 1..row.cdb_length() {
+            for bit in (0..8).filter(|bit| row.usage[at] & (1 << bit) != 0) {
+                let differs = starts.iter().any(|start| {
+                    let mut flipped = start.clone();
+                    flipped[at] ^= 1 << bit;
+                    decode(start) != decode(&flipped) || invalid_field(start) != invalid_field(&flipped)
+                });
+                assert!(differs, "{}: byte {at} bit {bit}", row.name);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::command::{Data, ModeSense, PageControl};
+use crate::logical_unit::{Geometry, Identity};
 use crate::units::{BlockSize, Blocks, Bytes, Lba};
 
 fn read(lba: u64, blocks: u64, dpo: bool, fua: bool) -> Command {
@@ -129,12 +130,10 @@ fn unsupported_field_values_are_refused_and_pointed_at() {
 
 #[test]
 fn naca_is_refused_in_the_control_byte_of_every_command() {
-    for row in opcode::SUPPORTED {
-        let mut cdb = vec![0; row.cdb_length()];
-        cdb[0] = row.opcode;
-        cdb[1] = u8::try_from(row.service_action.unwrap_or(0)).unwrap();
+    for (row, (name, mut cdb)) in opcode::SUPPORTED.iter().zip(opcode::dictionary()) {
+        assert_eq!(row.name, name);
         assert!(decode(&cdb).is_ok(), "{}", row.name);
-        let last = cdb.len() - 1;
+        let last = if row.opcode == VARIABLE { 1 } else { cdb.len() - 1 };
         cdb[last] = 0x04;
         assert_eq!(decode(&cdb), Err(Sense::INVALID_FIELD_IN_CDB), "{}", row.name);
         let at = u16::try_from(last).unwrap();
@@ -147,15 +146,34 @@ fn naca_is_refused_in_the_control_byte_of_every_command() {
 
 #[test]
 fn unknown_opcodes_and_service_actions() {
-    let mut variable = [0; 32];
-    (variable[0], variable[7], variable[9]) = (0x7f, 24, 0x09);
-    let get_lba_status = [0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0];
+    let mut variable = [0; 260];
+    (variable[0], variable[7], variable[8], variable[9]) = (0x7f, 252, 0x88, 0x01);
+    let get_stream_status = [0x9e, 0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0];
+    let third_party_copy = [0x83, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let reserved = [0x60; 16];
     let vendor = [0xc0; 16];
-    for cdb in [&[][..], &[0x42; 10], &[0x04; 6], &variable, &get_lba_status, &reserved, &vendor] {
+    let refused =
+        [&[][..], &[0x48; 10], &[0x7f], &variable, &get_stream_status, &third_party_copy, &reserved, &vendor];
+    for cdb in refused {
         assert_eq!(decode(cdb), Err(Sense::INVALID_COMMAND_OPERATION_CODE), "{cdb:02X?}");
         assert_eq!(invalid_field(cdb), None);
     }
+}
+
+#[test]
+fn a_variable_length_cdb_has_the_length_of_its_command() {
+    let mut cdb = [0; 40];
+    (cdb[0], cdb[9]) = (0x7f, 0x09);
+    for length in (0..=0xff).filter(|&length| length != 24) {
+        cdb[7] = length;
+        assert_eq!(decode(&cdb), Err(Sense::INVALID_FIELD_IN_CDB), "{length}");
+        assert_eq!(invalid_field(&cdb), Some(FieldPointer::cdb(7)), "{length}");
+    }
+    // As long as it says.
+    cdb[7] = 2;
+    assert_eq!(invalid_field(&cdb[..10]), Some(FieldPointer::cdb(7)));
+    cdb[7] = 24;
+    assert_eq!(decode(&cdb), Ok(read(0, 0, false, false)));
 }
 
 #[test]
@@ -221,4 +239,21 @@ fn directions() {
     }
     let impossible = Command::Read { lba: Lba(0), blocks: Blocks(u64::MAX), dpo: false, fua: false };
     assert_eq!(impossible.direction(size), Data::In(Bytes(u64::MAX)));
+}
+
+#[test]
+fn a_unit_refuses_what_it_does_not_support() {
+    let geometry = Geometry::new(Bytes(1 << 20), BlockSize::B512).unwrap();
+    let mut unit = LogicalUnit::new(Identity::tcmu("1"), geometry);
+    let verify = [0x2f, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    // With a field that is refused on every unit: the command is not there in the first place.
+    let protected = [0x2f, 0x20, 0, 0, 0, 0, 0, 0, 1, 0];
+    for cdb in [&verify, &protected, &[0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[0xc1; 10]] {
+        assert_eq!(decode_for(&unit, cdb), Err(Sense::INVALID_COMMAND_OPERATION_CODE), "{cdb:02X?}");
+    }
+    assert_eq!(decode_for(&unit, &[0x28, 0, 0, 0, 0, 7, 0, 0, 1, 0]), Ok(read(7, 1, false, false)));
+    assert_eq!(decode_for(&unit, &[0x28, 0x20, 0, 0, 0, 7, 0, 0, 1, 0]), Err(Sense::INVALID_FIELD_IN_CDB));
+    unit.characteristics.composites = true;
+    assert_eq!(decode_for(&unit, &verify), decode(&verify));
+    assert_eq!(decode_for(&unit, &protected), Err(Sense::INVALID_FIELD_IN_CDB));
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::units::{BlockSize, Blocks, Bytes, Lba};
 
 #[test]
 fn sizes_are_whole_blocks_and_not_empty() {
@@ -45,4 +46,47 @@ fn ranges_end_at_the_end_of_the_medium() {
             "{lba} + {blocks}"
         );
     }
+}
+
+#[test]
+fn the_lowest_aligned_block_is_in_the_first_physical_one() {
+    let disk = Geometry::new(Bytes(1 << 20), BlockSize::B512).unwrap();
+    assert_eq!(
+        disk.with_lowest_aligned(Lba(1)),
+        Err(GeometryError::AlignmentBeyondPhysical { lba: Lba(1), limit: Blocks(1) })
+    );
+    let large = disk.with_physical_block(BlockSize::B4096).unwrap();
+    assert_eq!(large.lowest_aligned(), 0);
+    assert_eq!(large.with_lowest_aligned(Lba(7)).unwrap().lowest_aligned(), 7);
+    for lba in [8, 1 << 20, u64::MAX] {
+        let error = large.with_lowest_aligned(Lba(lba)).unwrap_err();
+        assert_eq!(error, GeometryError::AlignmentBeyondPhysical { lba: Lba(lba), limit: Blocks(8) });
+    }
+    assert_eq!(
+        large.with_lowest_aligned(Lba(8)).unwrap_err().to_string(),
+        "lowest aligned block: 8 is not within the first physical block; use a number below 8"
+    );
+    // Physical blocks of another size are aligned anew.
+    let aligned = large.with_lowest_aligned(Lba(7)).unwrap();
+    assert_eq!(aligned.with_physical_block(BlockSize::B512).unwrap().lowest_aligned(), 0);
+}
+
+#[test]
+fn what_the_modes_say_shows_in_answers() {
+    let mut unit =
+        LogicalUnit::new(Identity::tcmu("x"), Geometry::new(Bytes(1 << 20), BlockSize::B512).unwrap());
+    assert_eq!(unit.sense_format(), SenseFormat::Fixed);
+    assert_eq!(unit.write_protection(), None);
+    assert_eq!(unit.format_in_progress(), None);
+    unit.characteristics.descriptor_sense = true;
+    unit.characteristics.software_write_protected = true;
+    unit.formatting = Some(0x8000);
+    assert_eq!(unit.sense_format(), SenseFormat::Descriptor);
+    assert_eq!(unit.write_protection(), Some(Sense::SOFTWARE_WRITE_PROTECTED));
+    assert_eq!(
+        unit.format_in_progress(),
+        Some((Sense::FORMAT_IN_PROGRESS, SenseKeySpecific::Progress(0x8000)))
+    );
+    unit.characteristics.write_protected = true;
+    assert_eq!(unit.write_protection(), Some(Sense::WRITE_PROTECTED));
 }

@@ -25,6 +25,8 @@ impl Sense {
     pub const WRITE_ERROR: Self = Self::new(SenseKey::MediumError, 0x0c, 0x00);
     /// 3/11/00: unrecovered read error.
     pub const UNRECOVERED_READ_ERROR: Self = Self::new(SenseKey::MediumError, 0x11, 0x00);
+    /// 3/31/01: FORMAT UNIT failed; the medium must be formatted again.
+    pub const FORMAT_COMMAND_FAILED: Self = Self::new(SenseKey::MediumError, 0x31, 0x01);
 
     /// 4/44/00: internal target failure.
     pub const INTERNAL_TARGET_FAILURE: Self = Self::new(SenseKey::HardwareError, 0x44, 0x00);
@@ -41,6 +43,8 @@ impl Sense {
     pub const INVALID_FIELD_IN_CDB: Self = Self::new(SenseKey::IllegalRequest, 0x24, 0x00);
     /// 5/26/00: invalid field in parameter list.
     pub const INVALID_FIELD_IN_PARAMETER_LIST: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x00);
+    /// 5/26/02: parameter value invalid.
+    pub const PARAMETER_VALUE_INVALID: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x02);
     /// 5/26/06: too many target descriptors (EXTENDED COPY).
     pub const TOO_MANY_TARGET_DESCRIPTORS: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x06);
     /// 5/26/07: unsupported target descriptor type code (EXTENDED COPY).
@@ -49,21 +53,33 @@ impl Sense {
     pub const TOO_MANY_SEGMENT_DESCRIPTORS: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x08);
     /// 5/26/09: unsupported segment descriptor type code (EXTENDED COPY).
     pub const UNSUPPORTED_SEGMENT_DESCRIPTOR: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x09);
+    /// 5/2C/00: command sequence error.
+    pub const COMMAND_SEQUENCE_ERROR: Self = Self::new(SenseKey::IllegalRequest, 0x2c, 0x00);
     /// 5/30/05: cannot write medium, incompatible format.
     pub const CANNOT_WRITE_INCOMPATIBLE_FORMAT: Self = Self::new(SenseKey::IllegalRequest, 0x30, 0x05);
     /// 5/39/00: saving parameters not supported.
     pub const SAVING_PARAMETERS_NOT_SUPPORTED: Self = Self::new(SenseKey::IllegalRequest, 0x39, 0x00);
 
+    /// 6/2A/01: mode parameters changed.
+    pub const MODE_PARAMETERS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x01);
+    /// 6/2A/06: asymmetric access state changed.
+    pub const ACCESS_STATE_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x06);
     /// 6/2A/07: implicit asymmetric access state transition failed.
     pub const IMPLICIT_TRANSITION_FAILED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x07);
     /// 6/2A/09: capacity data has changed.
     pub const CAPACITY_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x09);
+    /// 6/38/07: thin provisioning soft threshold reached.
+    pub const SOFT_THRESHOLD_REACHED: Self = Self::new(SenseKey::UnitAttention, 0x38, 0x07);
 
     /// 7/27/00: write protected.
     pub const WRITE_PROTECTED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x00);
+    /// 7/27/02: logical unit software write protected.
+    pub const SOFTWARE_WRITE_PROTECTED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x02);
     /// 7/27/07: space allocation failed; a thin store is full.
     pub const SPACE_ALLOCATION_FAILED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x07);
 
+    /// A/0D/01: third party device failure; a copy's source or destination did not do its part.
+    pub const THIRD_PARTY_DEVICE_FAILURE: Self = Self::new(SenseKey::CopyAborted, 0x0d, 0x01);
     /// A/0D/02: copy target device not reachable.
     pub const COPY_TARGET_NOT_REACHABLE: Self = Self::new(SenseKey::CopyAborted, 0x0d, 0x02);
     /// A/0D/03: incorrect copy target device type.

@@ -53,6 +53,12 @@ impl FieldPointer {
     pub const fn parameter(byte: u16) -> Self {
         Self { in_cdb: false, byte, bit: None }
     }
+
+    /// A field of the parameter data whose most significant bit is `bit` (0 to 7) of `byte`.
+    #[must_use]
+    pub const fn parameter_bit(byte: u16, bit: u8) -> Self {
+        Self { in_cdb: false, byte, bit: Some(bit) }
+    }
 }
 
 /// Sense data in a buffer of the kernel's length; what is not sense data is zero.

@@ -54,7 +54,7 @@ fn a_read_only_lun_says_so_and_refuses_every_kind_of_write() {
     for write in writes {
         sense(&lun.initiator.execute(write, Data::Out(&data)).unwrap(), (7, 0x27, 0));
     }
-    // What no LUN of this host can do is refused as well: WRITE AND VERIFY, WRITE SAME, UNMAP, COMPARE AND WRITE.
+    // So is everything else that writes: WRITE AND VERIFY, WRITE SAME, UNMAP, COMPARE AND WRITE.
     for code in [0x2e, 0x41, 0x42, 0x8e, 0x93, 0x89, 0xae] {
         let mut cdb = [0; 16];
         cdb[0] = code;

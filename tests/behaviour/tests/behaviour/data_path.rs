@@ -91,7 +91,7 @@ fn ranges_beyond_the_last_block_are_refused() {
 fn a_buffer_shorter_than_the_transfer_is_refused_and_a_longer_one_leaks_nothing() {
     let lun = Lun::builder().start().unwrap();
     good(&lun.initiator.write(0, &pattern(1, 4096)).unwrap());
-    sense(&lun.initiator.execute(&cdb::read_16(0, 8), Data::In(2048)).unwrap(), (4, 0x44, 0));
+    sense(&lun.initiator.execute(&cdb::read_16(0, 8), Data::In(2048)).unwrap(), (5, 0x0e, 3));
     let long = lun.initiator.execute(&cdb::read_16(0, 1), Data::In(4096)).unwrap();
     good(&long);
     assert_eq!(long.data[..512], pattern(1, 4096)[..512]);

@@ -57,6 +57,8 @@ impl Rig {
             read_only: false,
             discard_zeroes: true,
             can_grow: true,
+            physical_block_size: 0,
+            discard_granularity: 4096,
         };
         let (send, events) = mpsc::channel();
         let send = Mutex::new(send);
@@ -75,6 +77,7 @@ impl Rig {
                 backend: Backend::Auto,
                 command_timeout: None,
                 write_cache: None,
+                modes: lunbox_device::Modes::default(),
             },
             events: Arc::new(move |event| {
                 // A test that has ended wants no events.
@@ -294,7 +297,9 @@ fn an_inquiry_that_waits_for_names_is_answered_when_they_come() {
     let (first, events) = rig.next_loop();
     let inquiry = rig.initiator.start(&cdb::inquiry_page(0x80, 252), Data::In(252)).unwrap();
     assert_eq!(events.recv_timeout(SOON), Ok(Event::IdentityWanted));
-    hand_over_while(&first, || first.set_identity(Identity { serial: "4711".to_owned() }));
+    hand_over_while(&first, || {
+        first.set_identity(Identity { serial: "4711".to_owned(), ..Identity::default() })
+    });
     let answer = inquiry.wait().unwrap();
     good(&answer);
     assert!(answer.data.windows(4).any(|bytes| bytes == b"4711"), "{:?}", answer.data);

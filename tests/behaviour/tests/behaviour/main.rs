@@ -7,13 +7,17 @@
 
 mod buffers;
 mod caching;
+mod composites;
 mod data_path;
+mod defects;
 mod faults;
 mod handover;
 mod lifecycle;
 mod logging;
+mod model;
 mod numbers;
 mod panics;
+mod random_commands;
 mod reset;
 mod sizes;
 mod spc;

@@ -36,7 +36,10 @@ impl Handler for WriteOnly {
     }
 
     fn configure(config: &DeviceConfig) -> Result<(Self, DeviceInfo), ConfigError> {
-        Ok((Self, DeviceInfo { size: config.size, write_cache: false, solid_state: false }))
+        Ok((
+            Self,
+            DeviceInfo { size: config.size, write_cache: false, solid_state: false, physical_block_size: 0 },
+        ))
     }
 }
 

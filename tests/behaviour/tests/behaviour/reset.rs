@@ -181,7 +181,12 @@ fn commands_that_wait_for_names_survive_a_reset_once() {
     // All three have been taken when a command behind them has been answered.
     good(&lun.initiator.test_unit_ready().unwrap());
     reset(&lun);
-    lun.device(|device| device.set_identity(lunbox_device::Identity { serial: "7".to_owned() }));
+    lun.device(|device| {
+        device.set_identity(lunbox_device::Identity {
+            serial: "7".to_owned(),
+            ..lunbox_device::Identity::default()
+        })
+    });
     for command in waiting {
         assert!(command.wait().unwrap().is_busy());
     }

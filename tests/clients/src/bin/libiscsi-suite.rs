@@ -11,15 +11,21 @@ use lunbox_clients::built::workspace;
 use lunbox_clients::suite::list;
 use lunbox_clients::suite::outcome::Outcome;
 use lunbox_clients::suite::ratchet::Ratchet;
-use lunbox_clients::suite::run::{self, Plan};
+use lunbox_clients::suite::run::{self, Plan, Subject};
 
-/// libiscsi's conformance suite against `lunbox serve`. Exit status 1 if a test of the list no longer passes
+/// libiscsi's conformance suite against `lunbox serve`, or another target. Exit status 1 if a test of the list no longer passes
 #[derive(Debug, Parser)]
 #[command(name = "libiscsi-suite", max_term_width = 100)]
 struct Cli {
     /// Put what passes for the first time on the list; refuses to take anything off it
     #[arg(long)]
     update: bool,
+    /// Test a LUN of a target that runs already, by its iscsi:// URL; what is on it is lost
+    #[arg(long, value_name = "URL", requires = "read_only_target")]
+    target: Option<String>,
+    /// With --target: a LUN that refuses writes
+    #[arg(long, value_name = "URL", requires = "target")]
+    read_only_target: Option<String>,
     /// Run only tests whose names contain this; not with --update
     #[arg(long, value_name = "TEXT", conflicts_with = "update")]
     only: Option<String>,
@@ -63,7 +69,13 @@ fn suite(cli: &Cli) -> Result<bool> {
     let plan =
         Plan { limit: Duration::from_secs(cli.limit), servers: usize::from(cli.servers), ..Plan::default() };
     let mut unkept = None;
-    let ran = run::run(&tests, plan, |test, ran| {
+    let subject = match (&cli.target, &cli.read_only_target) {
+        (Some(writable), Some(read_only)) => {
+            Subject::Running { writable: writable.clone(), read_only: read_only.clone() }
+        }
+        _ => Subject::Served,
+    };
+    let ran = run::run(&subject, &tests, plan, |test, ran| {
         println!("{test}: {}", ran.outcome);
         if let Some(folder) = &cli.keep
             && let Err(error) = std::fs::write(folder.join(format!("{test}.txt")), &ran.printed)

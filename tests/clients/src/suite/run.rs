@@ -17,6 +17,10 @@ const SIZE: u64 = 256 << 20;
 /// The test that wants a LUN that refuses writes; it gets one.
 const NEEDS_READ_ONLY: &str = "SCSI.ReadOnly.ReadOnlySBC";
 
+/// Tests that are right only on a LUN that nobody used before: the first compares a block that it expects to be zero and
+/// has not written, the second expects that no session has ever copied anything. They are run first.
+const NEED_NEW: [&str; 2] = ["SCSI.MultipathIO.CompareAndWrite", "SCSI.ReceiveCopyResults.CopyStatus"];
+
 /// How to run it.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -35,6 +39,29 @@ impl Default for Plan {
     }
 }
 
+/// What is tested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// `lunbox serve`, started for the suite: as many servers as the plan says.
+    Served,
+    /// A target that runs already and that nothing else uses; one test at a time.
+    Running {
+        /// The `iscsi://` URL of a LUN; what is on it is lost.
+        writable: String,
+        /// URL of a LUN that refuses writes.
+        read_only: String,
+    },
+}
+
+impl Subject {
+    fn at_once(&self, plan: Plan) -> usize {
+        match self {
+            Self::Served => plan.servers.max(1),
+            Self::Running { .. } => 1,
+        }
+    }
+}
+
 /// How a test ended and what it printed.
 #[derive(Clone, Debug)]
 pub struct Ran {
@@ -44,22 +71,29 @@ pub struct Ran {
     pub printed: String,
 }
 
-/// Runs `tests`; `each` hears of every result as it comes, on this thread. A test that is out of time is run once
+/// Runs `tests` on `subject`; `each` hears of every result as it comes, on this thread. A test that is out of time is run once
 /// more at the end with nothing beside it: a loaded machine is no reason to fail.
 ///
 /// # Errors
 /// When a server does not start, or dies: that is no test's result. And when the time for all tests is over.
-pub fn run(tests: &[String], plan: Plan, mut each: impl FnMut(&str, &Ran)) -> Result<BTreeMap<String, Ran>> {
-    let queue: Mutex<VecDeque<&str>> = Mutex::new(tests.iter().map(String::as_str).collect());
+pub fn run(
+    subject: &Subject,
+    tests: &[String],
+    plan: Plan,
+    mut each: impl FnMut(&str, &Ran),
+) -> Result<BTreeMap<String, Ran>> {
+    let (first, then): (Vec<&str>, Vec<&str>) =
+        tests.iter().map(String::as_str).partition(|test| NEED_NEW.contains(test));
+    let queue: Mutex<VecDeque<&str>> = Mutex::new(first.into_iter().chain(then).collect());
     let (send, results) = mpsc::channel();
     let start = Instant::now();
     let mut ran = BTreeMap::new();
     std::thread::scope(|scope| -> Result<()> {
         let mut workers = Vec::new();
-        for _ in 0..plan.servers.max(1) {
+        for _ in 0..subject.at_once(plan) {
             let (send, queue) = (send.clone(), &queue);
             workers.push(scope.spawn(move || -> Result<()> {
-                let mut bench = Bench::new()?;
+                let mut bench = Bench::new(subject)?;
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(test) = next else { return bench.end() };
@@ -92,7 +126,7 @@ pub fn run(tests: &[String], plan: Plan, mut each: impl FnMut(&str, &Ran)) -> Re
         .map(|(name, _)| name.clone())
         .collect();
     if !slow.is_empty() {
-        let mut bench = Bench::new()?;
+        let mut bench = Bench::new(subject)?;
         for test in slow {
             let result = bench.one(&test, plan.limit)?;
             each(&test, &result);
@@ -103,15 +137,64 @@ pub fn run(tests: &[String], plan: Plan, mut each: impl FnMut(&str, &Ran)) -> Re
     Ok(ran)
 }
 
+/// The LUNs that a thread runs its tests on.
+enum Bench {
+    Served(Box<Servers>),
+    Running { writable: String, read_only: String },
+}
+
 /// A server with an empty LUN, and one that refuses writes.
-struct Bench {
+struct Servers {
     writable: Server,
     read_only: Server,
     _folder: TempDir,
 }
 
 impl Bench {
-    fn new() -> Result<Self> {
+    fn new(subject: &Subject) -> Result<Self> {
+        Ok(match subject {
+            Subject::Served => Self::Served(Box::new(Servers::start()?)),
+            Subject::Running { writable, read_only } => {
+                Self::Running { writable: writable.clone(), read_only: read_only.clone() }
+            }
+        })
+    }
+
+    fn one(&mut self, test: &str, limit: Duration) -> Result<Ran> {
+        let wants_read_only = test == NEEDS_READ_ONLY;
+        match self {
+            Self::Served(servers) => {
+                let server = if wants_read_only { &mut servers.read_only } else { &mut servers.writable };
+                let ran = one(test, server.url(0), limit)?;
+                if !server.is_running()? {
+                    bail!("{test}: the server died\n{}", server.log());
+                }
+                Ok(ran)
+            }
+            Self::Running { writable, read_only } => {
+                one(test, if wants_read_only { read_only } else { writable }, limit)
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match self {
+            Self::Served(servers) => servers.end(),
+            Self::Running { .. } => Ok(()),
+        }
+    }
+}
+
+fn one(test: &str, url: &str, limit: Duration) -> Result<Ran> {
+    let mut command = programs::ISCSI_TEST_CU.command()?;
+    // The same LUN twice: the second is the other path of the tests that want two.
+    command.args(["-d", "-S", "-V", "-t", test, url, url]);
+    let finished = process::run(command, limit)?;
+    Ok(Ran { outcome: classify(&finished), printed: format!("{}{}", finished.stdout, finished.stderr) })
+}
+
+impl Servers {
+    fn start() -> Result<Self> {
         let folder = image::scratch()?;
         let writable = image::hole(folder.path(), "lun", SIZE)?;
         let read_only = image::noise_and_holes(folder.path(), "read-only", SIZE / 4, 1)?;
@@ -120,18 +203,6 @@ impl Bench {
             read_only: Server::start(&Options::new().arg("--read-only").file(&read_only))?,
             _folder: folder,
         })
-    }
-
-    fn one(&mut self, test: &str, limit: Duration) -> Result<Ran> {
-        let server = if test == NEEDS_READ_ONLY { &mut self.read_only } else { &mut self.writable };
-        let mut command = programs::ISCSI_TEST_CU.command()?;
-        // The same LUN twice: the second is the other path of the tests that want two.
-        command.args(["-d", "-S", "-V", "-t", test, server.url(0), server.url(0)]);
-        let finished = process::run(command, limit)?;
-        if !server.is_running()? {
-            bail!("{test}: the server died\n{}", server.log());
-        }
-        Ok(Ran { outcome: classify(&finished), printed: format!("{}{}", finished.stdout, finished.stderr) })
     }
 
     /// The servers must end by themselves and have nothing left to do.

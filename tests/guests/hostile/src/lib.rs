@@ -135,7 +135,8 @@ impl Handler for Hostile {
             let message = "no file was granted; write its path after `hostile/`".to_owned();
             return Err(ConfigError { field: String::new(), message });
         }
-        let info = DeviceInfo { size: config.size, write_cache: true, solid_state: false };
+        let info =
+            DeviceInfo { size: config.size, write_cache: true, solid_state: false, physical_block_size: 0 };
         Ok((Self { size: config.size, waiting: HashMap::new() }, info))
     }
 

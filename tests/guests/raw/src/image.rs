@@ -26,7 +26,7 @@ pub(crate) fn configure(config: &DeviceConfig) -> Result<DeviceInfo, ConfigError
         let message = "no file was granted; write its path after the subtype".to_owned();
         return Err(ConfigError { field: String::new(), message });
     }
-    Ok(DeviceInfo { size: config.size, write_cache: true, solid_state: false })
+    Ok(DeviceInfo { size: config.size, write_cache: true, solid_state: false, physical_block_size: 0 })
 }
 
 /// One final operation for each command.

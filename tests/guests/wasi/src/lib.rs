@@ -140,7 +140,8 @@ impl Handler for Wasi {
             let message = "no file was granted; write its path after `wasi/`".to_owned();
             return Err(ConfigError { field: String::new(), message });
         }
-        let info = DeviceInfo { size: config.size, write_cache: true, solid_state: false };
+        let info =
+            DeviceInfo { size: config.size, write_cache: true, solid_state: false, physical_block_size: 0 };
         Ok((Self { size: config.size }, info))
     }
 

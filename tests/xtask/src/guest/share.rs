@@ -36,7 +36,7 @@ pub fn fill(share: &Path, contents: &Contents) -> anyhow::Result<()> {
     if install.is_dir() {
         copy_folder(&install, &share.join("install"))?;
     }
-    for program in [paths::daemon(), paths::lunbox()] {
+    for program in [paths::daemon(), paths::lunbox(), paths::suite()] {
         if program.is_file() {
             copy_into(&program, share)?;
         }

@@ -13,7 +13,7 @@ use lunbox_tcmu::{
     Change, Configfs, DeviceEvent, DeviceId, DeviceName, Event, EventKind, Minor, NetlinkError, Uio,
     UioError, UioNode,
 };
-use lunbox_wire::Ending;
+use lunbox_wire::{AccessStateAnswer, Ending, Identity, Modes};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -271,8 +271,19 @@ impl Running for ModelDevice {
         if name == "clings" { Err("it clings".to_owned()) } else { Ok(()) }
     }
 
-    fn set_serial(&self, serial: String) {
-        self.state.write_down(format!("serial {} {serial}", self.name));
+    fn set_identity(&self, identity: Identity) {
+        let groups: Vec<_> = identity.groups.iter().map(|group| group.id.to_string()).collect();
+        let groups = if groups.is_empty() { String::new() } else { format!(" groups {}", groups.join(" ")) };
+        self.state.write_down(format!("serial {} {}{groups}", self.name, identity.serial));
+    }
+
+    fn answer_access_state(&self, wish: u64, answer: AccessStateAnswer) {
+        self.state.write_down(format!("wish {} {wish} {answer:?}", self.name));
+    }
+
+    fn accept_modes(&mut self, write_cache: bool, modes: Modes) {
+        let protect = modes.software_write_protect;
+        self.state.write_down(format!("modes {} {write_cache} {protect}", self.name));
     }
 
     fn change(&mut self, change: &Change) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use lunbox_control::{Client, Code, CommandReport, SenseReport, Server, Service, Teller, TraceReport};
-use lunbox_wire::{ClassStatistics, Histogram, TraceRecord};
+use lunbox_wire::{ClassStatistics, Histogram, Notice as Said, Refusal, TraceRecord};
 
 use super::*;
 use crate::workers::scripted::{self, Said as Words, say};

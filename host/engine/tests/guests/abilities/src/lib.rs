@@ -2,9 +2,9 @@
 //! argument arrives where it belongs.
 
 use lunbox_sdk::{
-    Block, BlockCommand, BlockCompareAndWrite, BlockUnmap, BlockWriteZeroes, Buffers, Cdb, CdbCommand,
-    ConfigError, Description, DeviceConfig, DeviceInfo, Event, Events, Field, FieldKind, Grammar, Handler, Op,
-    Options, Outcome, Resize, Schema, State, StoreId, Tag, UnmapLimits, export_handler, log,
+    Block, BlockCommand, BlockCompareAndWrite, BlockLbaStatus, BlockUnmap, BlockWriteZeroes, Buffers, Cdb,
+    CdbCommand, ConfigError, Description, DeviceConfig, DeviceInfo, Event, Events, Field, FieldKind, Grammar,
+    Handler, Op, Options, Outcome, Resize, Schema, State, StoreId, Tag, UnmapLimits, export_handler, log,
 };
 
 /// What it remembers.
@@ -27,7 +27,8 @@ impl Handler for Abilities {
         for (name, value) in &config.options {
             log::info!("{name}={value}");
         }
-        let info = DeviceInfo { size: config.size, write_cache: false, solid_state: true };
+        let info =
+            DeviceInfo { size: config.size, write_cache: false, solid_state: true, physical_block_size: 0 };
         Ok((Self { state: Vec::new(), size: config.size }, info))
     }
 }
@@ -68,8 +69,8 @@ impl Resize for Abilities {
 }
 
 impl BlockUnmap for Abilities {
-    fn limits(&mut self) -> UnmapLimits {
-        UnmapLimits { max_length: 1 << 30, granularity: 4096, reads_zeroes: true }
+    fn limits(&mut self) -> Option<UnmapLimits> {
+        Some(UnmapLimits { max_length: 1 << 30, granularity: 4096, reads_zeroes: true })
     }
 
     fn unmap(&mut self, tag: Tag, offset: u64, length: u64, _: &mut dyn Buffers) -> Outcome {
@@ -87,9 +88,7 @@ impl BlockWriteZeroes for Abilities {
         fua: bool,
         _: &mut dyn Buffers,
     ) -> Outcome {
-        let mut op = echo(tag, offset, length).durable(fua);
-        op.flags.barrier = may_unmap;
-        Outcome::Io(op)
+        Outcome::Io(echo(tag, offset, length).durable(fua).may_unmap(may_unmap))
     }
 }
 
@@ -103,6 +102,12 @@ impl BlockCompareAndWrite for Abilities {
         _: &mut dyn Buffers,
     ) -> Outcome {
         Outcome::Io(echo(tag, offset, length).durable(fua))
+    }
+}
+
+impl BlockLbaStatus for Abilities {
+    fn lba_status(&mut self, _: Tag, offset: u64, length: u64, _: &mut dyn Buffers) -> Outcome {
+        Outcome::Io(Op::extents(StoreId(7), offset, length))
     }
 }
 
@@ -154,5 +159,6 @@ impl Options for Abilities {
 }
 
 export_handler!(
-    Abilities: block, cdb, resize, block_unmap, block_write_zeroes, block_compare_and_write, state, events, options
+    Abilities: block, cdb, resize, block_unmap, block_write_zeroes, block_compare_and_write,
+        block_lba_status, state, events, options
 );
