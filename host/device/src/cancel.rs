@@ -31,6 +31,9 @@ impl DeviceLoop {
             return;
         }
         slot.doom = Some(doom);
+        if std::mem::take(&mut slot.is_reset) {
+            self.counters.aborting.subtract(1);
+        }
         if doom.is_foreign() {
             self.counters.aborting.add(1);
         }
@@ -64,8 +67,11 @@ impl DeviceLoop {
         }
     }
 
-    /// An initiator gave up on commands: they end now if nothing of them runs, else when it has ended.
-    pub(crate) fn abort(&mut self, ids: &[u16]) {
+    /// An initiator gave up on commands: they end now if nothing of them runs, else when it has ended. With `goes_on`
+    /// (the unit is reset) a plain command of which something runs is not cut short: the kernel's loopback fabric tells
+    /// the commands of its own nexus that a reset ended as GOOD, so that one that had not been done would be a lost write,
+    /// or a read of zeros. Whoever asked for the reset waits for what runs in any case.
+    pub(crate) fn abort(&mut self, ids: &[u16], goes_on: bool) {
         let indices = self.table.borrow().indices();
         for index in indices {
             let (stage, running, tag, composite) = {
@@ -81,6 +87,8 @@ impl DeviceLoop {
             if running == 0 {
                 self.unpark(index);
                 self.finish(index, code::TASK_ABORTED, None, None);
+            } else if goes_on && !composite {
+                self.let_go_on(index);
             } else {
                 self.doom(index, Doom::Aborted);
                 if composite {
@@ -92,6 +100,19 @@ impl DeviceLoop {
                     self.tell_cancelled(tag);
                 }
             }
+        }
+    }
+
+    /// A command that was aborted runs to its end. What comes after it waits for its blocks.
+    fn let_go_on(&mut self, index: SlotIndex) {
+        let mut table = self.table.borrow_mut();
+        let slot = table.slot(index);
+        if std::mem::replace(&mut slot.is_reset, true) {
+            return;
+        }
+        self.counters.aborting.add(1);
+        if let Some(window) = slot.window() {
+            self.ranges.hold(index, window);
         }
     }
 

@@ -342,13 +342,14 @@ impl DeviceLoop {
                     self.begin(index);
                 }
                 Ok(Some(Next::TaskManagement(task))) => {
+                    let resets = matches!(task.function, TmrFunction::LunReset | TmrFunction::LunResetPro);
                     if task.function == TmrFunction::LunReset {
                         self.counters.lun_resets.add(1);
                     }
                     let ids = std::mem::take(&mut self.table.borrow_mut().slot(index).request.aborted);
                     // It may name commands that arrived just before it.
                     self.plan_batch();
-                    self.abort(&ids);
+                    self.abort(&ids, resets);
                     let mut table = self.table.borrow_mut();
                     table.slot(index).request.aborted = ids;
                     table.give_back(index);

@@ -518,8 +518,12 @@ impl DeviceLoop {
             self.release(index);
         }
         let mut table = self.table.borrow_mut();
-        if let Some(open) = table.slot(index).outstanding.take() {
+        let slot = table.slot(index);
+        if let Some(open) = slot.outstanding.take() {
             open.abandon();
+        }
+        if slot.is_reset {
+            self.counters.aborting.subtract(1);
         }
         table.give_back(index);
     }

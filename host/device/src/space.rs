@@ -19,13 +19,19 @@ const NOTHING: u8 = 0xff;
 impl DeviceLoop {
     /// Asks all stores, unless that is under way.
     pub(crate) fn ask_space(&mut self) {
-        // Each store has a scratch buffer of the slot; nobody has so many stores.
-        let stores = self.stores.iter().take(MAX_SCRATCH_BUFFERS as usize);
-        if std::mem::replace(&mut self.asks_space, true) {
+        if self.asks_space {
+            return;
+        }
+        if self.stores.is_empty() {
+            // A question to nobody would never be answered.
+            self.disk.set_space_unknown();
             return;
         }
         let mut table = self.table.borrow_mut();
         let Some(index) = table.take() else { return };
+        self.asks_space = true;
+        // Each store has a scratch buffer of the slot; nobody has so many stores.
+        let stores = self.stores.iter().take(MAX_SCRATCH_BUFFERS as usize);
         let slot = table.slot(index);
         slot.stage = Stage::Final;
         slot.begin_list();

@@ -123,6 +123,8 @@ pub(crate) struct Slot {
     pub since: Option<Instant>,
     /// Its time is over, and that was told.
     pub is_late: bool,
+    /// A reset of the unit ended it for the initiator, and it runs to its end.
+    pub is_reset: bool,
     /// For a composite command: what decides its steps.
     pub composition: Option<Box<Composition>>,
     /// For a step: whose it is.
@@ -282,6 +284,7 @@ impl Slot {
         self.handed = None;
         self.since = None;
         self.is_late = false;
+        self.is_reset = false;
         self.composition = None;
         self.step = None;
         self.asks_space = false;

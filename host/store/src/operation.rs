@@ -370,6 +370,7 @@ impl Operation {
                 *syscalls += 1;
                 self.until = self.end.min(file.size());
                 if self.offset >= self.until {
+                    self.until = self.end;
                     return self.rest_is_zeros(file, syscalls);
                 }
                 self.go_on_with(zeroing(file))

@@ -50,6 +50,7 @@ pub fn native_file() -> Arc<dyn HandlerFactory> {
 pub struct LunBuilder {
     handler: Arc<dyn HandlerFactory>,
     stores: Vec<Store>,
+    no_stores: bool,
     size: u64,
     block_size: u32,
     read_only: bool,
@@ -140,6 +141,13 @@ impl LunBuilder {
         self
     }
 
+    /// The handler is granted nothing.
+    #[must_use]
+    pub const fn without_stores(mut self) -> Self {
+        self.no_stores = true;
+        self
+    }
+
     /// How file stores are driven.
     #[must_use]
     pub const fn backend(mut self, backend: Backend) -> Self {
@@ -155,7 +163,11 @@ impl LunBuilder {
         let (kernel, user) = Kernel::new(self.kernel).context("emulated kernel")?;
         let map = Arc::new(Mapping::shared(user.memory.as_fd(), user.length).context("mapping the ring")?);
         let ring = Ring::attach(map, Doorbell::Event { wait: user.wait, ring: user.ring })?;
-        let stores = if self.stores.is_empty() { vec![Store::memory(self.size)?] } else { self.stores };
+        let stores = if self.stores.is_empty() && !self.no_stores {
+            vec![Store::memory(self.size)?]
+        } else {
+            self.stores
+        };
         let stores = stores
             .into_iter()
             .map(|store| {
@@ -238,6 +250,7 @@ impl Lun {
         LunBuilder {
             handler: wasm("lunbox-handler-file"),
             stores: Vec::new(),
+            no_stores: false,
             size: 16 << 20,
             block_size: 512,
             read_only: false,

@@ -85,6 +85,15 @@ fn a_file_system_that_knows_no_holes_has_its_file_zeroed_to_the_end() {
 }
 
 #[test]
+fn zeros_behind_the_end_of_a_file_on_such_a_file_system_make_it_longer() {
+    let mut file = store(None);
+    file.lacks_punch_hole = true;
+    let script =
+        [(Call::Data { from: 16_384 }, Err(Errno::EINVAL)), (allocate(0, 16_384 + (2 << 20) - 1, 1), Ok(0))];
+    assert_eq!(play(&mut file, zeroes(true), 16_384, 2 << 20, &script), Next::End(Ok(2 << 20)));
+}
+
+#[test]
 fn a_file_system_without_allocation_is_made_longer_by_one_byte() {
     let mut file = store(None);
     let script = [

@@ -35,6 +35,15 @@ fn a_stop_serves_what_is_in_the_ring_and_its_own_flush_touches_no_buffer() {
     lun.assert_clean();
 }
 
+/// The question for their space was one to nobody, and never ended.
+#[test]
+fn a_lun_without_stores_stops() {
+    let lun = Lun::builder().handler(wasm("lunbox-example-null")).without_stores().start().unwrap();
+    good(&lun.initiator.test_unit_ready().unwrap());
+    lun.stop(Duration::from_secs(5)).unwrap();
+    lun.assert_clean();
+}
+
 /// File descriptors, threads and resident memory (KiB) of this process.
 fn footprint() -> (usize, usize, u64) {
     let count = |path: &str| std::fs::read_dir(path).unwrap().count();
