@@ -127,13 +127,17 @@ impl Fill {
 
     /// Asks once more for what did not end well.
     pub(crate) fn again(&mut self, io: &mut dyn Io) -> Result<bool, Gone> {
-        self.asked = Asked::Nothing;
+        if std::mem::replace(&mut self.asked, Asked::Nothing) == Asked::Flush {
+            self.flush = true;
+        }
         self.ask(io)
     }
 
     fn ask(&mut self, io: &mut dyn Io) -> Result<bool, Gone> {
         let Some(Part { span, way }) = self.parts.front().copied() else {
-            if std::mem::take(&mut self.flush) {
+            // The write cache may have been switched off since the first steps.
+            let volatile = io.facts().write_through && !self.fua && self.done > 0;
+            if std::mem::take(&mut self.flush) || volatile {
                 io.ask(Ask { verb: Verb::Flush, offset: 0, length: 0, fua: false, buffer: Where::Nothing });
                 self.asked = Asked::Flush;
                 return Ok(true);

@@ -14,7 +14,7 @@ mod step;
 mod work;
 
 use lunbox_compose::{Ask, Composite, Failure, Next, Scope, Verdict};
-use lunbox_contract::Status;
+use lunbox_contract::{BlockKind, Status};
 use lunbox_scsi::{Sense, SenseKeySpecific, opcode_name};
 
 use crate::control::Event;
@@ -268,6 +268,35 @@ impl DeviceLoop {
         self.finish(index, status, sense, None);
     }
 
+    /// Writes that wait were looked at under the modes before: they are to be done as the new ones say.
+    fn hold_parked_to_modes(&mut self) {
+        let (durable, protection) =
+            (self.disk.holds_back() && !self.disk.write_cache(), self.disk.write_protection());
+        let mut refused = Vec::new();
+        let mut table = self.table.borrow_mut();
+        for &index in &self.parked {
+            let slot = table.slot(index);
+            let Some(block) = slot.block.as_mut().filter(|block| block.kind == BlockKind::Write) else {
+                continue;
+            };
+            if slot.step.is_some() {
+                continue;
+            }
+            block.fua |= durable;
+            if protection.is_some() {
+                refused.push(index);
+            }
+        }
+        drop(table);
+        for index in refused {
+            // A completion may have found the ring reset, and then the rest has been forgotten.
+            if self.reset.is_none() {
+                self.unpark(index);
+                self.finish(index, code::CHECK_CONDITION, protection, None);
+            }
+        }
+    }
+
     fn set_modes(&mut self, write_cache: bool, modes: Modes) {
         let before = self.disk.modes();
         let switched =
@@ -276,6 +305,7 @@ impl DeviceLoop {
             self.counters.write_cache.set(u64::from(write_cache));
             tracing::info!(device = self.name, on = write_cache, "an initiator switched the write cache");
         }
+        self.hold_parked_to_modes();
         if switched || before != modes {
             (self.events)(Event::ModesChanged { write_cache, modes });
         }

@@ -170,6 +170,11 @@ impl Disk {
         switched
     }
 
+    /// Why writes are refused, if they are.
+    pub(crate) const fn write_protection(&self) -> Option<Sense> {
+        self.unit.write_protection()
+    }
+
     /// The mode parameters that a loop after this one goes on with.
     pub(crate) const fn modes(&self) -> Modes {
         Modes {
