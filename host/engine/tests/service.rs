@@ -15,7 +15,11 @@ use support::{SIZE, config, engine, fresh_buffers, guests, read};
 
 /// The `file` handler in both forms.
 fn both() -> [Box<dyn HandlerFactory>; 2] {
-    let native = NativeFactory::<lunbox_handler_file::File>::new().with_resize();
+    let native = NativeFactory::<lunbox_handler_file::File>::new()
+        .with_resize()
+        .with_unmap()
+        .with_write_zeroes()
+        .with_lba_status();
     [Box::new(engine().load(&guests::file()).unwrap()), Box::new(native)]
 }
 
