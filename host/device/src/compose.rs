@@ -266,6 +266,10 @@ impl DeviceLoop {
         }
         self.table.borrow_mut().slot(index).specific = specific;
         self.finish(index, status, sense, None);
+        if matches!(verdict, Verdict::SetModes { .. }) {
+            // Not before: a completion may find the ring reset, and this command would have been forgotten.
+            self.hold_parked_to_modes();
+        }
     }
 
     /// Writes that wait were looked at under the modes before: they are to be done as the new ones say.
@@ -305,7 +309,6 @@ impl DeviceLoop {
             self.counters.write_cache.set(u64::from(write_cache));
             tracing::info!(device = self.name, on = write_cache, "an initiator switched the write cache");
         }
-        self.hold_parked_to_modes();
         if switched || before != modes {
             (self.events)(Event::ModesChanged { write_cache, modes });
         }
