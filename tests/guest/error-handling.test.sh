@@ -68,7 +68,7 @@ for round in $(seq "$rounds"); do
     say "abort round $round of $rounds: $(($(shown aborts) - aborts)) aborts, the load goes on"
 done
 
-# Under the load that verifies: the kernel's loopback fabric calls commands that a reset ended GOOD, so that they must have been done.
+# Under the load that verifies: it read zeros through the loopback fabric when commands were cancelled that a reset ended.
 echo 30 > "/sys/block/$DISK/device/timeout"
 for round in $(seq "$rounds"); do
     aborts=$(shown aborts)

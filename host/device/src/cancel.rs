@@ -68,9 +68,8 @@ impl DeviceLoop {
     }
 
     /// An initiator gave up on commands: they end now if nothing of them runs, else when it has ended. With `goes_on`
-    /// (the unit is reset) a plain command of which something runs is not cut short: the kernel's loopback fabric tells
-    /// the commands of its own nexus that a reset ended as GOOD, so that one that had not been done would be a lost write,
-    /// or a read of zeros. Whoever asked for the reset waits for what runs in any case.
+    /// (the unit is reset) a plain command of which something runs is not cut short: the kernel's loopback fabric seems to
+    /// tell GOOD of commands that a reset ended (fio read zeros), so that one that had not been done would be a lost write. Whoever asked for the reset waits for what runs in any case.
     pub(crate) fn abort(&mut self, ids: &[u16], goes_on: bool) {
         let indices = self.table.borrow().indices();
         for index in indices {

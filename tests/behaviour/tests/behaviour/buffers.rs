@@ -214,8 +214,8 @@ fn a_command_on_an_aborted_range_waits_and_others_do_not() {
     assert_eq!(lun.initiator.read(12, 1).unwrap().data, pattern(6, 512), "the later write came last");
 }
 
-/// Linux's loopback fabric calls commands of its own that a reset of the unit has ended GOOD (seen with sg_reset under fio's
-/// verification): what runs is done, and only then given back.
+/// With sg_reset through Linux's loopback fabric fio's verification read zeros, as if commands that the reset ended had been
+/// told GOOD: what runs is done, and only then given back.
 #[test]
 fn what_runs_when_the_unit_is_reset_is_done() {
     let (gate, lun) = gated(OnCancel::Honour);

@@ -436,3 +436,46 @@ fn a_drain_waits_for_an_immediate_format() {
         assert_eq!(ended.join().unwrap(), Ok(()));
     });
 }
+
+/// The mode pages with the write cache off, and the software write protection as said.
+fn modes_without_cache(lun: &Lun, protected: bool) -> Vec<u8> {
+    let mut data = lun.initiator.execute(&[0x1a, 0x08, 0x3f, 0, 252, 0], Data::In(252)).unwrap().data;
+    data.truncate(usize::from(data[0]) + 1);
+    (data[0], data[2]) = (0, 0);
+    let mut at = 4;
+    while at < data.len() {
+        let (page, subpages) = (data[at] & 0x3f, data[at] & 0x40 != 0);
+        let length = if subpages { 4 + usize::from(data[at + 3]) } else { 2 + usize::from(data[at + 1]) };
+        match page {
+            0x08 => data[at + 2] &= !0x04,
+            0x0a if protected => data[at + 4] |= 0x08,
+            _ => {}
+        }
+        data[at] &= 0x7f;
+        at += length;
+    }
+    data
+}
+
+#[test]
+fn a_write_that_waits_for_mode_select_is_held_to_what_it_sets() {
+    for protected in [false, true] {
+        let (gate, lun) = gated(OnCancel::Ignore);
+        let list = modes_without_cache(&lun, protected);
+        let length = u8::try_from(list.len()).unwrap();
+        let select = start(&lun, &[0x15, 0x10, 0, 0, length, 0], Data::Out(&list));
+        assert!(gate.wait_for_waiters(1, SOON), "the flush before the write cache is off");
+        let write = start(&lun, &cdb::write_16(8, 8), Data::Out(&pattern(3, 4096)));
+        good(&lun.initiator.test_unit_ready().unwrap());
+        assert!(!select.is_done() && !write.is_done());
+        gate.open();
+        good(&select.wait().unwrap());
+        let write = write.wait().unwrap();
+        if protected {
+            sense(&write, (0x7, 0x27, 0x02));
+        } else {
+            good(&write);
+        }
+        lun.assert_clean();
+    }
+}
